@@ -1,0 +1,63 @@
+"""The one tree of exceptions. Each message says what is wrong, with which value, and what to do about it.
+
+``BasisError`` is what a caller catches to handle everything the product raises on purpose; whatever else
+escapes is a defect.
+"""
+
+from __future__ import annotations
+
+
+class BasisError(Exception):
+    """Root of every error the product raises on purpose."""
+
+
+class ConfigError(BasisError):
+    """A setting is missing or unusable; the message names the key and the file or variable."""
+
+
+class InputError(BasisError, ValueError):
+    """Something handed in from outside is malformed; the message names the field and the value."""
+
+
+class UpdateError(InputError):
+    """A balance update is malformed or has the wrong shape for its trigger."""
+
+
+class UnknownNameError(InputError):
+    """A token, venue, instrument, trigger or portfolio that is not registered."""
+
+
+class BookError(UpdateError):
+    """A well-formed update that the book cannot take: an overdrawn wallet, a CLOSE of nothing, a wrong ``new_balance``."""
+
+
+class LedgerError(BasisError):
+    """The ledger cannot do what was asked (storage, schema version, unknown entry)."""
+
+
+class DuplicateIdError(LedgerError, ValueError):
+    """An entry id that exists already, with other content."""
+
+
+class LateEntryError(LedgerError, ValueError):
+    """A late entry that would make a later, already accepted entry impossible; the message names that entry."""
+
+
+class LedgerBrokenError(LedgerError):
+    """Verification found a changed, missing, reordered or cut-off entry."""
+
+
+class MarketDataError(BasisError):
+    """Market history cannot be read or understood; the message names the file and the column or row."""
+
+
+class MissingPriceError(BasisError):
+    """Held assets could not be valued. ``failures`` lists every (portfolio, instant, token, what was tried)."""
+
+    def __init__(self, message: str, failures: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.failures = failures
+
+
+class WarehouseError(BasisError):
+    """A day file or the catalogue cannot be written or read."""

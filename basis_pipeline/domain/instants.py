@@ -1,0 +1,63 @@
+"""Time as the product uses it: UTC only, hours and days, no clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+from basis_pipeline.domain.errors import InputError
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def parse_instant(value: object, field: str) -> datetime:
+    """An aware UTC datetime from ISO-8601 text or an aware datetime (pandas Timestamps included).
+
+    A time without zone is refused rather than guessed; so is anything finer than a microsecond.
+    """
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise InputError(f"{field}: {value!r} is not an ISO-8601 time; give e.g. 2024-05-12T01:00:00Z") from None
+    elif isinstance(value, datetime):
+        if getattr(value, "nanosecond", 0):
+            raise InputError(f"{field}: {value!r} is finer than a microsecond; round it first")
+        to_python = getattr(value, "to_pydatetime", None)
+        moment = to_python() if to_python is not None else value
+    else:
+        raise InputError(f"{field}: {value!r} is not a time; give ISO-8601 text such as 2024-05-12T01:00:00Z")
+    if moment.tzinfo is None:
+        raise InputError(f"{field}: {value!r} has no time zone; add Z for UTC")
+    return moment.astimezone(UTC)
+
+
+def iso(moment: datetime) -> str:
+    """ISO-8601 in UTC with ``Z``, microseconds only where there are any."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def day_start(day: date) -> datetime:
+    """00:00 UTC of the day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def hours_of(day: date) -> list[datetime]:
+    """The 24 instants of a partition: D 00:00 ... D 23:00 UTC."""
+    start = day_start(day)
+    return [start + HOUR * n for n in range(24)]
+
+
+def days_between(first: date, last: date) -> Iterator[date]:
+    """Every day from first to last, both included."""
+    day = first
+    while day <= last:
+        yield day
+        day += DAY
+
+
+def first_hour_at_or_after(moment: datetime) -> datetime:
+    """The first full hour not before the moment: the first instant an entry with this time can show in."""
+    floor = moment.replace(minute=0, second=0, microsecond=0)
+    return floor if floor == moment else floor + HOUR

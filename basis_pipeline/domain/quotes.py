@@ -1,0 +1,58 @@
+"""Prices, marks and rates as of an instant, and the protocol by which a market answers for them.
+
+The valuation asks a ``Market``; whether history files or recorded live quotes answer is not its business.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple, Protocol
+
+
+class Quote(NamedTuple):
+    """What one source said of one price.
+
+    ``price_usd`` is USD per unit, rounded half even to 18 places; ``price`` is the same in ``currency``, as quoted
+    (for a perpetual: the contract's settlement coin). ``observed_at`` is when the value was known at the source.
+    """
+
+    price_usd: Decimal
+    price: Decimal
+    currency: str
+    source: str
+    observed_at: datetime
+
+
+class Rate(NamedTuple):
+    """A conversion rate (index or redemption rate; at most 27 places) with its source."""
+
+    rate: Decimal
+    source: str
+    observed_at: datetime
+
+
+class Unavailable(NamedTuple):
+    """No usable answer: what was asked for, and what was tried with the reason each attempt failed."""
+
+    name: str
+    tried: tuple[str, ...]
+
+    def describe(self) -> str:
+        return "; ".join(self.tried) if self.tried else "no source is configured"
+
+
+class Market(Protocol):
+    """Answers as of an instant: the newest observation known at that instant, if it is fresh and positive."""
+
+    def price(self, token: str, at: datetime) -> Quote | Unavailable:
+        """USD price of a base token (ETH, BTC, USDT, KING ...); derived tokens go by conversion first."""
+        ...
+
+    def mark(self, venue: str, instrument: str, at: datetime) -> Quote | Unavailable:
+        """Mark of a perpetual on its own venue; ``price`` is in the contract's settlement coin."""
+        ...
+
+    def rate(self, name: str, at: datetime) -> Rate | Unavailable:
+        """``aave:<reserve>:liquidity``, ``aave:<reserve>:debt`` or ``lst:<token>``."""
+        ...
