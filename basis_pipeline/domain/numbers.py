@@ -53,7 +53,9 @@ def parse_decimal(value: object, field: str) -> Decimal:
         except decimal.InvalidOperation:
             raise InputError(f"{field}: {value!r} is not a number; give a decimal string such as '1.25'") from None
     elif isinstance(value, float):
-        raise InputError(f"{field}: {value!r} is a float, which is not exact; give a decimal string such as '{value!r}'")
+        raise InputError(
+            f"{field}: {value!r} is a float, which is not exact; give a decimal string such as '{value!r}'"
+        )
     else:
         raise InputError(f"{field}: {value!r} ({type(value).__name__}) is not a number; give a decimal string")
     if not number.is_finite():

@@ -1,0 +1,75 @@
+"""Equity: assets less debts in the share-class currency, with what stands beside it.
+
+Every figure is a sum of line values that are already rounded to 18 places, so that the total equals the sum by venue
+and the sum by asset exactly, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import NamedTuple
+
+from basis_pipeline.domain.errors import InputError
+from basis_pipeline.domain.numbers import ZERO, add, multiply, subtract
+from basis_pipeline.domain.valuation import Line, Side
+
+
+class Equity(NamedTuple):
+    """The totals of one portfolio at one instant, in share-class currency; ``assets`` and ``debts`` are positive."""
+
+    total_equity: Decimal
+    assets: Decimal
+    debts: Decimal
+    unrealized_pnl: Decimal
+    in_transit: Decimal
+    locked: Decimal
+    nav: Decimal
+
+
+def total(lines: Iterable[Line]) -> Equity:
+    """Sum the lines by side. Zero and negative equity are legal results."""
+    sums = {side.value: ZERO for side in Side}
+    for line in lines:
+        sums[line.side] = add(sums[line.side], line.value)
+    assets, negative_debts = sums[Side.ASSET], sums[Side.DEBT]
+    equity = add(assets, negative_debts)
+    beside = add(add(sums[Side.PERP], sums[Side.IN_TRANSIT]), sums[Side.LOCKED])
+    return Equity(
+        equity,
+        assets,
+        subtract(ZERO, negative_debts),
+        sums[Side.PERP],
+        sums[Side.IN_TRANSIT],
+        sums[Side.LOCKED],
+        add(equity, beside),
+    )
+
+
+def by_venue(lines: Iterable[Line]) -> dict[str, Decimal]:
+    """Equity (assets and debts) by economic venue; the values add up to ``total_equity`` exactly."""
+    return _grouped(lines, lambda line: line.venue)
+
+
+def by_asset(lines: Iterable[Line]) -> dict[str, Decimal]:
+    """Equity (assets and debts) by token; the values add up to ``total_equity`` exactly."""
+    return _grouped(lines, lambda line: line.token)
+
+
+def _grouped(lines: Iterable[Line], key: Callable[[Line], str]) -> dict[str, Decimal]:
+    sums: dict[str, Decimal] = {}
+    for line in lines:
+        if line.side in (Side.ASSET, Side.DEBT):
+            name = key(line)
+            sums[name] = add(sums.get(name, ZERO), line.value)
+    return sums
+
+
+def changed_enough(value: Decimal, last_notified: Decimal, threshold: Decimal, floor: Decimal) -> bool:
+    """Whether a change of equity is worth telling: more than ``threshold`` of the last notified value.
+
+    ``floor`` (share-class currency) stands in for values near zero, where a relative threshold says nothing.
+    """
+    if threshold < 0 or floor < 0:
+        raise InputError(f"threshold and floor must not be negative (got {threshold}, {floor})")
+    return abs(subtract(value, last_notified)) > multiply(threshold, max(abs(last_notified), floor))
