@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := uv==0.13.8
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra postgres
+	--no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra postgres
 ARGS ?=
 
 .PHONY: help
@@ -19,6 +19,7 @@ help:  ## List these targets
 
 .PHONY: venv
 venv: $(READY)  ## Create .venv with the locked dependencies and the project in it
+	@echo "$(VENV) is ready: $(BIN)/basis --help"
 
 # The stamp is touched last: an interrupted installation is done again.
 $(READY): requirements-dev.lock pyproject.toml
@@ -36,7 +37,7 @@ $(READY): requirements-dev.lock pyproject.toml
 		echo "$$python cannot create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
 	}
 	@echo "Installing the locked dependencies into $(VENV) (about a minute the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -68,7 +69,7 @@ types: $(READY)  ## mypy --strict on the package
 
 .PHONY: definitions
 definitions: $(READY)  ## Load the code location as Dagster will
-	$(BIN)/dagster definitions validate --log-level warning
+	PYTHONWARNINGS=ignore::FutureWarning $(BIN)/dagster definitions validate --log-level warning
 
 .PHONY: coverage
 coverage: $(READY)  ## Thresholds on what `make test` measured: 90 %, the domain 95 %
