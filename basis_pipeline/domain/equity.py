@@ -72,4 +72,5 @@ def changed_enough(value: Decimal, last_notified: Decimal, threshold: Decimal, f
     """
     if threshold < 0 or floor < 0:
         raise InputError(f"threshold and floor must not be negative (got {threshold}, {floor})")
-    return abs(subtract(value, last_notified)) > multiply(threshold, max(abs(last_notified), floor))
+    change = subtract(value, last_notified).copy_abs()
+    return change > multiply(threshold, max(last_notified.copy_abs(), floor))

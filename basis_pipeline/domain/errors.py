@@ -28,7 +28,7 @@ class UnknownNameError(InputError):
 
 
 class BookError(UpdateError):
-    """A well-formed update that the book cannot take: an overdrawn wallet, a CLOSE of nothing, a wrong ``new_balance``."""
+    """A well-formed update the book cannot take: an overdrawn wallet, a CLOSE of nothing, a wrong ``new_balance``."""
 
 
 class LedgerError(BasisError):

@@ -1,4 +1,4 @@
-"""How a payload from outside becomes a ``BalanceUpdate``: names, numbers, decimals per token, and the trigger's shape."""
+"""How a payload from outside becomes a ``BalanceUpdate``: names, numbers, decimals per token, the trigger's shape."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def parse_decimal(value: object, field: str) -> Decimal:
         raise InputError(f"{field}: {value!r} ({type(value).__name__}) is not a number; give a decimal string")
     if not number.is_finite():
         raise InputError(f"{field}: {value!r} is not a finite number")
-    if number and abs(number) >= VALUE_LIMIT:
+    if number and number.copy_abs() >= VALUE_LIMIT:
         raise InputError(f"{field}: {value!r} is too large; at most 20 digits before the decimal point can be stored")
     return number
 

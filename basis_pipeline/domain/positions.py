@@ -75,8 +75,8 @@ class TokenBalanceMonitor:
             balance = add(before, change.delta)
             if check and change.new_balance is not None and change.new_balance != balance:
                 raise BookError(
-                    f"token_changes[{number}].new_balance: {change.venue} {change.token} would be {canonical(balance)}, "
-                    f"not {canonical(change.new_balance)} (before: {canonical(before)}, "
+                    f"token_changes[{number}].new_balance: {change.venue} {change.token} would be "
+                    f"{canonical(balance)}, not {canonical(change.new_balance)} (before: {canonical(before)}, "
                     f"delta {canonical(change.delta)}); nothing was applied"
                 )
             staged[key] = balance
@@ -159,7 +159,7 @@ def next_position(
     crossed = (size > 0) != (before.size > 0)
     entry = data.entry_price
     if entry is None:
-        if not crossed and abs(size) <= abs(before.size):
+        if not crossed and size.copy_abs() <= before.size.copy_abs():
             entry = before.entry_price
         elif data.fill_price is None:
             raise BookError(f"{where}.data: ADJUST of {name} that adds to it needs entry_price or fill_price")

@@ -183,7 +183,8 @@ class Registry:
                 return found
             hint = _suggestion(name, [*self.tokens, *self.aliases])
             raise UnknownNameError(
-                f"{field_name}: {name!r} is not a registered token{hint} (register others under `tokens:` in basis.yaml)"
+                f"{field_name}: {name!r} is not a registered token{hint} "
+                "(register others under `tokens:` in basis.yaml)"
             )
         raise UnknownNameError(f"{field_name}: {name!r} is not a token symbol")
 

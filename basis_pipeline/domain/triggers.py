@@ -136,7 +136,7 @@ def _transfer(update: BalanceUpdate, registry: Registry) -> None:
         by_venue[change.venue] = add(by_venue.get(change.venue, ZERO), change.delta)
     if len({c.token for c in update.token_changes}) == 1 and len(by_venue) == 2:
         low, high = sorted(by_venue.values())
-        if low <= 0 <= high and high <= -low:
+        if low <= 0 <= high <= low.copy_negate():
             return
     raise _refuse(update, "takes one token, out at one venue and in at another, receiving no more than was sent")
 

@@ -1,0 +1,77 @@
+"""The mirror image of an accepted update: how a mistake is taken back without changing history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from basis_pipeline.domain.changes import Action, BalanceUpdate, DerivativeChange, DerivativeData, TokenChange
+from basis_pipeline.domain.errors import BookError
+from basis_pipeline.domain.numbers import ZERO, subtract
+from basis_pipeline.domain.positions import Book, PerpPosition
+
+
+def reversal_id(entry_id: str) -> str:
+    """The id of the entry that reverses another: fixed, so that reversing twice is harmless."""
+    return f"reversal:{entry_id}"
+
+
+def mirror_image(update: BalanceUpdate, before: Book, after: Book, timestamp: datetime) -> BalanceUpdate:
+    """The update that undoes ``update`` at ``timestamp``.
+
+    ``before`` and ``after`` are the books around the original: token legs change sign, positions go back to what they
+    were before it. Raises ``BookError`` for an update that is itself a reversal.
+    """
+    if update.reverses is not None:
+        raise BookError(f"{update.id}: is itself the reversal of {update.reverses}; record that update anew instead")
+    reason = f"REVERSAL:{update.id}"
+    tokens = tuple(
+        TokenChange.model_construct(
+            venue=c.venue, token=c.token, delta=subtract(ZERO, c.delta), new_balance=None, reason=reason
+        )
+        for c in reversed(update.token_changes)
+    )
+    keys = dict.fromkeys((c.venue, c.instrument) for c in update.derivative_changes)
+    perps = tuple(
+        change
+        for key in keys
+        if (change := _back_to(key, before.positions.get(key), after.positions.get(key))) is not None
+    )
+    return BalanceUpdate.model_construct(
+        id=reversal_id(update.id),
+        timestamp=timestamp,
+        trigger=update.trigger,
+        token_changes=tokens,
+        derivative_changes=perps,
+        reverses=update.id,
+    )
+
+
+def check_mirror(update: BalanceUpdate, original: BalanceUpdate) -> None:
+    """Refuse an update that claims to reverse another (in an imported journal, say) but is not its mirror image."""
+    moved = sorted((c.venue, c.token, subtract(ZERO, c.delta)) for c in original.token_changes)
+    undone = sorted((c.venue, c.token, c.delta) for c in update.token_changes)
+    perps = {(c.venue, c.instrument) for c in original.derivative_changes}
+    if (
+        original.reverses is not None
+        or update.trigger is not original.trigger
+        or moved != undone
+        or not {(c.venue, c.instrument) for c in update.derivative_changes} <= perps
+    ):
+        raise BookError(f"reverses: {update.id} is not the mirror image of {original.id}; use `basis reverse`")
+
+
+def _back_to(key: tuple[str, str], before: PerpPosition | None, after: PerpPosition | None) -> DerivativeChange | None:
+    venue, instrument = key
+    if before is None:
+        if after is None:
+            return None
+        action, data = Action.CLOSE, DerivativeData()
+    else:
+        action = Action.OPEN if after is None else Action.ADJUST
+        data = DerivativeData.model_construct(
+            size=before.size,
+            entry_price=before.entry_price,
+            entry_timestamp=before.entry_timestamp,
+            notional_usd=before.notional_usd,
+        )
+    return DerivativeChange.model_construct(venue=venue, instrument=instrument, action=action, data=data)

@@ -1,0 +1,429 @@
+"""Appending to the ledger: each update once, atomically, durable before the call returns.
+
+Every append runs in one write transaction that begins by locking the portfolio, so sequence numbers have no gaps and
+ids stay unique whatever number of processes write. The book at the head is kept in memory between appends and caught
+up with what others wrote before anything is validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from basis_pipeline.domain.changes import BalanceUpdate, Trigger, canonical_content
+from basis_pipeline.domain.errors import BookError, DuplicateIdError, InputError, LedgerError, UnknownNameError
+from basis_pipeline.domain.instants import iso
+from basis_pipeline.domain.intake import parse_update
+from basis_pipeline.domain.numbers import canonical
+from basis_pipeline.domain.positions import Book
+from basis_pipeline.domain.reversal import check_mirror, mirror_image
+from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, SHARE_CLASSES, WALLET, Registry
+from basis_pipeline.ledger import checkpoints
+from basis_pipeline.ledger.database import open_engine, prepare, reading, writing
+from basis_pipeline.ledger.entries import (
+    GENESIS_HASH,
+    Entry,
+    entry_row,
+    hash_content,
+    leg_rows,
+    make_entry,
+    read_entries,
+    select_entries,
+)
+from basis_pipeline.ledger.schema import checkpoints as checkpoints_table
+from basis_pipeline.ledger.schema import entries, legs, portfolios
+from basis_pipeline.ledger.snapshot import LedgerSnapshot, take_snapshot
+from basis_pipeline.ledger.timeline import Timeline
+
+Clock = Callable[[], datetime]
+_IDS_PER_QUERY = 500
+
+
+class Terms(NamedTuple):
+    """What a portfolio starts with: its share class, the capital in it, and when."""
+
+    portfolio: str
+    share_class: str
+    initial_capital: Decimal
+    start: datetime
+
+
+class Receipt(NamedTuple):
+    """Where an update stands in the ledger; ``duplicate`` when it was there before with the same content."""
+
+    entry_id: str
+    sequence: int
+    duplicate: bool
+
+
+class _Head(NamedTuple):
+    sequence: int
+    hash: str
+    last_timestamp: datetime
+    start: datetime
+    restatements: int
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """The append-only ledger behind one database URL. Use it as a context manager, or ``close`` it."""
+
+    def __init__(self, url: str, registry: Registry = DEFAULT_REGISTRY, clock: Clock = _utc_now) -> None:
+        self.registry = registry
+        self._clock = clock
+        self._books: dict[str, tuple[int, int, Book]] = {}
+        self.engine = open_engine(url)
+        prepare(self.engine)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def snapshot(self) -> LedgerSnapshot:
+        """The ledger as it stands now, for reading."""
+        return take_snapshot(self.engine)
+
+    def register(self, terms: Terms) -> None:
+        """Make sure the portfolio exists with these terms; its INITIAL_CAPITAL entry is written once.
+
+        Raises ``LedgerError`` when the ledger has other terms for it.
+        """
+        _check_terms(terms)
+        with writing(self.engine) as connection:
+            found = connection.execute(sa.select(portfolios).where(portfolios.c.portfolio == terms.portfolio)).first()
+            if found is not None:
+                _check_same_terms(terms, found)
+                return
+            connection.execute(
+                sa.insert(portfolios),
+                {
+                    **terms._asdict(),
+                    "head_sequence": 0,
+                    "head_hash": GENESIS_HASH,
+                    "last_timestamp": terms.start,
+                    "restatements": 0,
+                },
+            )
+            update = parse_update(
+                {
+                    "id": f"initial-capital:{terms.portfolio}",
+                    "timestamp": terms.start,
+                    "trigger": Trigger.INITIAL_CAPITAL,
+                    "token_changes": [
+                        {
+                            "venue": WALLET,
+                            "token": terms.share_class,
+                            "delta": terms.initial_capital,
+                            "reason": Trigger.INITIAL_CAPITAL.value,
+                        }
+                    ],
+                },
+                self.registry,
+            )
+            head = _Head(0, GENESIS_HASH, terms.start, terms.start, 0)
+            self._append(connection, terms.portfolio, head, [update])
+
+    def append(self, portfolio: str, update: BalanceUpdate) -> Receipt:
+        """Accept one update, or raise and change nothing. Committed and synced when it returns."""
+        return self.append_many(portfolio, [update])[0]
+
+    def append_many(self, portfolio: str, updates: Sequence[BalanceUpdate]) -> list[Receipt]:
+        """Accept all updates in one transaction, or none of them.
+
+        The error of a refused update carries its position in ``updates`` as ``error.position``.
+        """
+        try:
+            with writing(self.engine) as connection:
+                head = self._lock(connection, portfolio)
+                return self._append(connection, portfolio, head, updates)
+        except BaseException:
+            # The book in memory may hold updates whose transaction did not commit.
+            self._books.pop(portfolio, None)
+            raise
+
+    def reverse(self, portfolio: str, entry_id: str, timestamp: datetime | None = None) -> Receipt:
+        """Post the mirror image of an entry, by default at the entry's own time, so that its effect never was.
+
+        Reversing the same entry again is a duplicate and changes nothing.
+        """
+        with writing(self.engine) as connection:
+            head = self._lock(connection, portfolio)
+            original = self._entry(connection, portfolio, entry_id)
+            if original.update.trigger is Trigger.INITIAL_CAPITAL:
+                raise LedgerError(f"{entry_id}: the initial capital cannot be reversed; record a WITHDRAWAL instead")
+            before, after = self._books_around(connection, portfolio, original)
+            moment = original.update.timestamp if timestamp is None else timestamp
+            update = mirror_image(original.update, before, after, moment)
+            try:
+                return self._append(connection, portfolio, head, [update])[0]
+            except BaseException:
+                self._books.pop(portfolio, None)
+                raise
+
+    def entry(self, portfolio: str, entry_id: str) -> Entry:
+        """One entry by its id."""
+        with reading(self.engine) as connection:
+            return self._entry(connection, portfolio, entry_id)
+
+    def _entry(self, connection: Connection, portfolio: str, entry_id: str) -> Entry:
+        query = select_entries().where(entries.c.portfolio == portfolio, entries.c.entry_id == entry_id)
+        for entry in read_entries(connection.execute(query.order_by(legs.c.leg))):
+            return entry
+        raise LedgerError(f"{entry_id!r} is not an entry of {portfolio}; see the column entry_id of balance_changes")
+
+    def _lock(self, connection: Connection, portfolio: str) -> _Head:
+        query = sa.select(
+            portfolios.c.head_sequence,
+            portfolios.c.head_hash,
+            portfolios.c.last_timestamp,
+            portfolios.c.start,
+            portfolios.c.restatements,
+        ).where(portfolios.c.portfolio == portfolio)
+        row = connection.execute(query.with_for_update()).first()
+        if row is None:
+            raise UnknownNameError(
+                f"portfolio: {portfolio!r} is not in the ledger; add it under `portfolios:` in basis.yaml"
+            )
+        return _Head(*row)
+
+    def _append(
+        self, connection: Connection, portfolio: str, head: _Head, updates: Sequence[BalanceUpdate]
+    ) -> list[Receipt]:
+        contents = [canonical_content(update) for update in updates]
+        receipts, fresh = self._sort_out_duplicates(connection, portfolio, updates, contents, head.sequence)
+        if not fresh:
+            return receipts
+        news = [updates[position] for position in fresh]
+        for update, position in zip(news, fresh, strict=True):
+            if update.reverses is not None:
+                self._check_reversal(connection, portfolio, update, news, position)
+        last = head.last_timestamp
+        ordered = True
+        for update in news:
+            ordered = ordered and update.timestamp >= last
+            last = max(last, update.timestamp)
+        earliest = min(update.timestamp for update in news)
+        restated = earliest <= head.last_timestamp and head.sequence > 0
+        if restated:
+            checkpoints.drop_from(connection, portfolio, earliest)
+        if ordered:
+            book, found = self._accept_in_order(connection, portfolio, head, news, fresh)
+        else:
+            book, found = self._accept_late(connection, portfolio, head, earliest, news, fresh)
+        recorded_at = self._clock()
+        previous = head.hash
+        entry_rows = []
+        new_legs: list[dict[str, object]] = []
+        for number, position in enumerate(fresh, start=1):
+            entry = make_entry(
+                portfolio, head.sequence + number, recorded_at, updates[position], contents[position], previous
+            )
+            previous = entry.hash
+            entry_rows.append(entry_row(entry))
+            new_legs.extend(leg_rows(entry))
+        connection.execute(sa.insert(entries), entry_rows)
+        if new_legs:
+            connection.execute(sa.insert(legs), new_legs)
+        checkpoints.insert(connection, portfolio, found)
+        new_head = head.sequence + len(fresh)
+        connection.execute(
+            sa.update(portfolios)
+            .where(portfolios.c.portfolio == portfolio)
+            .values(
+                head_sequence=new_head,
+                head_hash=previous,
+                last_timestamp=last,
+                restatements=head.restatements + restated,
+            )
+        )
+        self._books[portfolio] = (new_head, head.restatements + restated, book)
+        return receipts
+
+    def _check_reversal(
+        self,
+        connection: Connection,
+        portfolio: str,
+        update: BalanceUpdate,
+        batch: Sequence[BalanceUpdate],
+        position: int,
+    ) -> None:
+        try:
+            original = next((u for u in batch if u.id == update.reverses), None)
+            if original is None:
+                original = self._entry(connection, portfolio, str(update.reverses)).update
+            check_mirror(update, original)
+        except (BookError, LedgerError) as error:
+            raise _at(error, position) from None
+
+    def _sort_out_duplicates(
+        self,
+        connection: Connection,
+        portfolio: str,
+        updates: Sequence[BalanceUpdate],
+        contents: Sequence[str],
+        head_sequence: int,
+    ) -> tuple[list[Receipt], list[int]]:
+        """Receipts for all updates, and the positions of those that are new."""
+        ids = list({update.id for update in updates})
+        known: dict[str, tuple[str, int]] = {}
+        for start in range(0, len(ids), _IDS_PER_QUERY):
+            batch = ids[start : start + _IDS_PER_QUERY]
+            query = sa.select(entries.c.entry_id, entries.c.content_hash, entries.c.sequence)
+            query = query.where(entries.c.portfolio == portfolio, entries.c.entry_id.in_(batch))
+            known.update({row[0]: (row[1], row[2]) for row in connection.execute(query)})
+        receipts = []
+        fresh = []
+        sequence = head_sequence
+        for position, (update, content) in enumerate(zip(updates, contents, strict=True)):
+            same = known.get(update.id)
+            if same is None:
+                sequence += 1
+                fresh.append(position)
+                known[update.id] = (hash_content(content), sequence)
+                receipts.append(Receipt(update.id, sequence, False))
+            elif same[0] == hash_content(content):
+                receipts.append(Receipt(update.id, same[1], True))
+            else:
+                error = DuplicateIdError(
+                    f"id: {update.id!r} is entry {same[1]} of {portfolio} already, with other content; "
+                    "give this update an id of its own, or reverse the entry first"
+                )
+                raise _at(error, position)
+        return receipts, fresh
+
+    def _accept_in_order(
+        self,
+        connection: Connection,
+        portfolio: str,
+        head: _Head,
+        updates: Sequence[BalanceUpdate],
+        positions: Sequence[int],
+    ) -> tuple[Book, list[checkpoints.Checkpoint]]:
+        book = self._head_book(connection, portfolio, head)
+        trail = checkpoints.Trail(portfolio, head.last_timestamp)
+        for number, (update, position) in enumerate(zip(updates, positions, strict=True)):
+            if update.timestamp < head.start:
+                raise _at(_too_early(update, head.start), position)
+            trail.before(update.timestamp, book, head.sequence + number)
+            try:
+                book.apply(update)
+            except BookError as error:
+                raise _at(error, position) from None
+        return book, trail.found
+
+    def _accept_late(
+        self,
+        connection: Connection,
+        portfolio: str,
+        head: _Head,
+        earliest: datetime,
+        updates: Sequence[BalanceUpdate],
+        positions: Sequence[int],
+    ) -> tuple[Book, list[checkpoints.Checkpoint]]:
+        opening, as_of = self._book_before(connection, portfolio, earliest)
+        query = select_entries().where(entries.c.portfolio == portfolio)
+        if as_of is not None:
+            query = query.where(entries.c.timestamp > as_of)
+        query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
+        timeline = Timeline(opening, ((e.sequence, e.update) for e in read_entries(connection.execute(query))))
+        for number, (update, position) in enumerate(zip(updates, positions, strict=True), start=1):
+            if update.timestamp < head.start:
+                raise _at(_too_early(update, head.start), position)
+            try:
+                timeline.insert(head.sequence + number, update)
+            except (BookError, LedgerError) as error:
+                raise _at(error, position) from None
+        return timeline.book, []
+
+    def _head_book(self, connection: Connection, portfolio: str, head: _Head) -> Book:
+        """The book with all entries, from memory where it is current, else caught up from the database."""
+        cached = self._books.pop(portfolio, None)
+        if cached is not None and cached[0] == head.sequence:
+            return cached[2]
+        if cached is not None and cached[1] == head.restatements:
+            # Only entries later than everything in the book were added since: replay just those.
+            book = cached[2]
+            query = select_entries().where(entries.c.portfolio == portfolio, entries.c.sequence > cached[0])
+        else:
+            book, as_of = self._book_before(connection, portfolio, None)
+            query = select_entries().where(entries.c.portfolio == portfolio)
+            if as_of is not None:
+                query = query.where(entries.c.timestamp > as_of)
+        query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
+        for entry in read_entries(connection.execute(query)):
+            book.replay(entry.update.token_changes, entry.update.derivative_changes, entry.update.timestamp)
+        return book
+
+    def _book_before(
+        self, connection: Connection, portfolio: str, timestamp: datetime | None
+    ) -> tuple[Book, datetime | None]:
+        """The newest checkpointed book strictly before the timestamp (None: the newest of all), and its time."""
+        query = sa.select(checkpoints_table.c.as_of, checkpoints_table.c.book)
+        query = query.where(checkpoints_table.c.portfolio == portfolio)
+        if timestamp is not None:
+            query = query.where(checkpoints_table.c.as_of < timestamp)
+        row = connection.execute(query.order_by(checkpoints_table.c.as_of.desc()).limit(1)).first()
+        if row is None:
+            return Book(), None
+        return checkpoints.read_book(row.book), row.as_of
+
+    def _books_around(self, connection: Connection, portfolio: str, original: Entry) -> tuple[Book, Book]:
+        """The book right before and right after an entry."""
+        moment = original.update.timestamp
+        book, as_of = self._book_before(connection, portfolio, moment)
+        query = select_entries().where(entries.c.portfolio == portfolio, entries.c.timestamp <= moment)
+        if as_of is not None:
+            query = query.where(entries.c.timestamp > as_of)
+        query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
+        before = book.copy()
+        for entry in read_entries(connection.execute(query)):
+            if entry.sequence == original.sequence:
+                before = book.copy()
+            book.replay(entry.update.token_changes, entry.update.derivative_changes, entry.update.timestamp)
+            if entry.sequence == original.sequence:
+                break
+        return before, book
+
+
+def _at(error: Exception, position: int) -> Exception:
+    error.position = position  # type: ignore[attr-defined]
+    return error
+
+
+def _too_early(update: BalanceUpdate, start: datetime) -> BookError:
+    return BookError(f"timestamp: {iso(update.timestamp)} is before the portfolio's start {iso(start)}")
+
+
+def _check_terms(terms: Terms) -> None:
+    where = f"portfolios.{terms.portfolio}"
+    if terms.share_class not in SHARE_CLASSES:
+        raise InputError(f"{where}.share_class: {terms.share_class!r} is not one of {', '.join(SHARE_CLASSES)}")
+    if not terms.initial_capital.is_finite() or terms.initial_capital <= 0:
+        raise InputError(f"{where}.initial_capital: {terms.initial_capital} must be above zero")
+
+
+def _check_same_terms(terms: Terms, found: sa.Row[tuple[object, ...]]) -> None:
+    for name in ("share_class", "initial_capital", "start"):
+        stored, given = getattr(found, name), getattr(terms, name)
+        if stored != given:
+            shown = [
+                canonical(v) if isinstance(v, Decimal) else iso(v) if isinstance(v, datetime) else v
+                for v in (given, stored)
+            ]
+            raise LedgerError(
+                f"portfolios.{terms.portfolio}.{name}: {shown[0]} differs from the ledger's {shown[1]}; the ledger "
+                "cannot be changed afterwards, so restore the old value or use another portfolio name"
+            )

@@ -1,0 +1,119 @@
+"""Which warehouse files are current, and which ledger they were built from.
+
+All files a step wrote together become current in one transaction; what they replace stays on record until it is
+collected, so that a restatement is visible and a query that began earlier still finds its files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from basis_pipeline.ledger.database import reading, writing
+from basis_pipeline.ledger.schema import publications
+from basis_pipeline.ledger.snapshot import Head
+
+
+class Publication(NamedTuple):
+    """One day file: ``file`` is relative to the warehouse, ``heads`` what it was built from, per portfolio."""
+
+    table: str
+    day: date
+    file: str
+    rows: int
+    heads: Mapping[str, Head]
+
+
+class CurrentFiles(NamedTuple):
+    """All current publications and the generation they belong to; a higher generation is newer."""
+
+    generation: int
+    files: tuple[Publication, ...]
+
+
+def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> CurrentFiles:
+    """Make the files current together, superseding those of the same table and day; returns what is current now."""
+    with writing(engine) as connection:
+        current = {(p.table, p.day): number for number, p in _current(connection)}
+        replaced = [current[(p.table, p.day)] for p in files if (p.table, p.day) in current]
+        if replaced:
+            connection.execute(
+                sa.update(publications)
+                .where(publications.c.id == sa.bindparam("replaced"))
+                .values(superseded_at=sa.bindparam("moment")),
+                [{"replaced": number, "moment": moment} for number in replaced],
+            )
+        if files:
+            heads = {id(p.heads): _heads_to_json(p.heads) for p in files}
+            connection.execute(
+                sa.insert(publications),
+                [
+                    {
+                        "table_name": p.table,
+                        "day": p.day,
+                        "file": p.file,
+                        "row_count": p.rows,
+                        "heads": heads[id(p.heads)],
+                        "published_at": moment,
+                        "superseded_at": None,
+                    }
+                    for p in files
+                ],
+            )
+        return _current_files(connection)
+
+
+def current_files(engine: Engine) -> CurrentFiles:
+    """What is current now."""
+    with reading(engine) as connection:
+        return _current_files(connection)
+
+
+def superseded_before(engine: Engine, moment: datetime) -> list[str]:
+    """Files superseded before the moment and not current again: safe to remove."""
+    with reading(engine) as connection:
+        current = {p.file for _, p in _current(connection)}
+        query = sa.select(publications.c.file).where(publications.c.superseded_at < moment)
+        return sorted({row.file for row in connection.execute(query)} - current)
+
+
+def forget_superseded(engine: Engine, moment: datetime) -> None:
+    """Drop the records of files superseded before the moment, after the files are gone."""
+    with writing(engine) as connection:
+        connection.execute(sa.delete(publications).where(publications.c.superseded_at < moment))
+
+
+def withdraw_all(engine: Engine) -> None:
+    """Forget every publication: the warehouse is gone or to be built anew."""
+    with writing(engine) as connection:
+        connection.execute(sa.delete(publications))
+
+
+def _current(connection: Connection) -> Iterable[tuple[int, Publication]]:
+    query = (
+        sa.select(publications)
+        .where(publications.c.superseded_at.is_(None))
+        .order_by(publications.c.table_name, publications.c.day)
+    )
+    parsed: dict[str, dict[str, Head]] = {}
+    for row in connection.execute(query):
+        heads = parsed.get(row.heads)
+        if heads is None:
+            heads = {name: Head(sequence, own) for name, (sequence, own) in json.loads(row.heads).items()}
+            parsed[row.heads] = heads
+        yield row.id, Publication(row.table_name, row.day, row.file, row.row_count, heads)
+
+
+def _current_files(connection: Connection) -> CurrentFiles:
+    found = list(_current(connection))
+    newest = connection.execute(sa.select(sa.func.max(publications.c.id))).scalar() or 0
+    return CurrentFiles(newest, tuple(publication for _, publication in found))
+
+
+def _heads_to_json(heads: Mapping[str, Head]) -> str:
+    return json.dumps({name: list(head) for name, head in sorted(heads.items())}, separators=(",", ":"))
