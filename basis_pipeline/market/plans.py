@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
+from basis_pipeline.domain.tokens import BUILT_IN_ALIASES
 from basis_pipeline.market.routing import DEX, ORACLE, PERP, SPOT, USD, Routing, SeriesRef, contract
 
 MICROSECOND = timedelta(microseconds=1)
@@ -101,7 +102,7 @@ class Plans:
             if ref.kind == ORACLE and quote != USD:
                 continue  # a ratio of two tokens is a conversion rate, not a price
             kind = "modelled" if ref.venue == "modelled" else _SHOWN_KINDS[ref.kind]
-            name = f"{ref.symbol}-PERP" if ref.kind == PERP else base
+            name = f"{ref.symbol}-PERP" if ref.kind == PERP else BUILT_IN_ALIASES.get(base, base)
             groups.setdefault((name, kind, ref.venue), []).append(Source(ref, ref.label, quote))
 
         def rank(source: Source) -> tuple[int, str]:

@@ -160,14 +160,14 @@ class Routing:
         return []
 
     def rate_names(self, catalog: Iterable[SeriesRef]) -> list[str]:
-        """Every rate these series can answer, and the constant ones, sorted."""
-        names = {f"lst:{token}" for token in self.rebasing} | set(self.conversions)
+        """Every rate these series can answer, sorted; the constant ones are not among them."""
+        names = set(self.conversions)
         for venue, symbol, kind in catalog:
             if venue == RESERVE_VENUE:
                 names |= {f"aave:{symbol}:{side}" for side, column in _RATE_SIDES.items() if column == kind}
-            elif kind == ORACLE and symbol is not None and self.split(symbol) == (symbol[: -len("ETH")], "ETH"):
-                names.add(f"lst:{symbol[: -len('ETH')]}")
-        return sorted(names)
+            elif kind == ORACLE and (parts := self.split(symbol or "")) is not None and parts[1] == "ETH":
+                names.add(f"lst:{parts[0]}")
+        return sorted(names - {f"lst:{token}" for token in self.rebasing if f"lst:{token}" not in self.conversions})
 
     def _names(self, token: str) -> tuple[str, ...]:
         return (token, *(wrapped for wrapped, plain in self.wrapped.items() if plain == token))

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from basis_pipeline.domain.errors import InputError
 from basis_pipeline.domain.instants import iso
-from basis_pipeline.domain.numbers import ONE, ZERO, multiply, quantize_rate, quantize_value
+from basis_pipeline.domain.numbers import ONE, ZERO, canonical, multiply, quantize_rate, quantize_value
 from basis_pipeline.domain.quotes import Quote, Rate, Unavailable
 from basis_pipeline.market.plans import MICROSECOND, Plan, Plans, Source
 from basis_pipeline.market.routing import USD, SeriesRef
@@ -162,7 +162,7 @@ class MarketWindow:
                 yield symbol, kind, venue, answer
 
     def all_rates(self, at: datetime) -> Iterator[tuple[str, Rate]]:
-        """(name, rate) of every conversion rate that can be answered, constant ones included."""
+        """(name, rate) of every conversion rate with a usable observation; constant ones are not listed."""
         for name in self._plans.rate_names:
             answer = self.rate(name, at)
             if isinstance(answer, Rate):
@@ -200,7 +200,7 @@ class MarketWindow:
             return (f"its route comes back to {token} ({' in '.join((*path, token))})",)
         plan = self._plans.price(token)
         found = self._first_of(plan, moment, (*path, token))
-        if not path or not plan.cyclic:
+        if not plan.cyclic:
             moment.exact[token] = found
         return found
 
@@ -261,7 +261,7 @@ class MarketWindow:
             return f"{source.label}: two different values at {iso(from_us(stamp))}"
         value = part.values[position]
         if value <= ZERO:
-            return f"{source.label}: {value:f} at {iso(from_us(stamp))} is not positive"
+            return f"{source.label}: {canonical(value)} at {iso(from_us(stamp))} is not positive"
         return value, stamp
 
     def _load(self, ref: SeriesRef) -> _Slice | None:
