@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from basis_pipeline.ledger.database import reading, writing
 from basis_pipeline.ledger.schema import publications
 from basis_pipeline.ledger.snapshot import Head
+from basis_pipeline.ledger.types import UtcTime
 
 
 class Publication(NamedTuple):
@@ -74,18 +75,26 @@ def current_files(engine: Engine) -> CurrentFiles:
         return _current_files(connection)
 
 
-def superseded_before(engine: Engine, moment: datetime) -> list[str]:
-    """Files superseded before the moment and not current again: safe to remove."""
+def superseded(engine: Engine) -> dict[str, datetime]:
+    """Files that were current once and are not now, and since when: what the garbage collection may remove."""
     with reading(engine) as connection:
         current = {p.file for _, p in _current(connection)}
-        query = sa.select(publications.c.file).where(publications.c.superseded_at < moment)
-        return sorted({row.file for row in connection.execute(query)} - current)
+        query = sa.select(publications.c.file, sa.func.max(publications.c.superseded_at, type_=UtcTime).label("since"))
+        query = query.where(publications.c.superseded_at.is_not(None)).group_by(publications.c.file)
+        return {row.file: row.since for row in connection.execute(query) if row.file not in current}
 
 
-def forget_superseded(engine: Engine, moment: datetime) -> None:
-    """Drop the records of files superseded before the moment, after the files are gone."""
+def forget(engine: Engine, files: Sequence[str]) -> None:
+    """Drop the records of superseded files that are gone."""
+    if not files:
+        return
     with writing(engine) as connection:
-        connection.execute(sa.delete(publications).where(publications.c.superseded_at < moment))
+        connection.execute(
+            sa.delete(publications).where(
+                publications.c.file == sa.bindparam("gone"), publications.c.superseded_at.is_not(None)
+            ),
+            [{"gone": file} for file in files],
+        )
 
 
 def withdraw_all(engine: Engine) -> None:

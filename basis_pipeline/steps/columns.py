@@ -1,0 +1,17 @@
+"""Rows into columns, in the order a table declares them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from basis_pipeline.warehouse.dayfiles import Columns
+from basis_pipeline.warehouse.tables import table
+
+
+def columns_of(table_name: str, rows: Sequence[tuple[Any, ...]]) -> Columns:
+    """The rows as one sequence per declared column; each row must have the table's columns in its order."""
+    names = [column.name for column in table(table_name).columns]
+    if not rows:
+        return dict.fromkeys(names, ())
+    return dict(zip(names, zip(*rows, strict=True), strict=True))

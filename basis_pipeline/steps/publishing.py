@@ -1,0 +1,91 @@
+"""Making day files current: one transaction in the ledger database, then a new catalogue.
+
+A crash between the two leaves the old catalogue, whose files are still there; ``ensure_catalogue`` finishes the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from basis_pipeline.ledger import publications
+from basis_pipeline.ledger.publications import CurrentFiles, Publication
+from basis_pipeline.ledger.snapshot import Head
+from basis_pipeline.steps.ports import Ports
+from basis_pipeline.warehouse.catalogue import catalogue_is_current, publish_catalogue
+from basis_pipeline.warehouse.dayfiles import DayFile, warehouse_root
+from basis_pipeline.warehouse.garbage import remove_unreferenced
+from basis_pipeline.warehouse.lock import writer_lock
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step published: rows per table and day, and the ledger heads it was built from.
+
+    ``notes`` holds a few figures per day for people (Markdown-ready text or numbers).
+    """
+
+    tables: tuple[str, ...]
+    rows: Mapping[tuple[str, date], int]
+    heads: Mapping[str, Head]
+    notes: Mapping[date, Mapping[str, str | int]]
+
+    def row_count(self, table: str) -> int:
+        return sum(count for (name, _), count in self.rows.items() if name == table)
+
+
+def publish(ports: Ports, files: Sequence[DayFile], heads: Mapping[str, Head]) -> None:
+    """Publish files built from these heads, all together, and show them to readers."""
+    with writer_lock(ports.home):
+        current = publications.publish(
+            ports.ledger.engine,
+            [Publication(f.table, f.day, f.file, f.rows, heads) for f in files],
+            ports.clock(),
+        )
+        publish_catalogue(ports.home, day_files(current), current.generation)
+
+
+def ensure_catalogue(ports: Ports) -> bool:
+    """Publish the catalogue again if the home has moved or a crash left an old one; True if it did."""
+    if catalogue_is_current(ports.home, publications.current_files(ports.ledger.engine).generation):
+        return False
+    with writer_lock(ports.home):
+        current = publications.current_files(ports.ledger.engine)
+        publish_catalogue(ports.home, day_files(current), current.generation)
+    return True
+
+
+def current_day_files(ports: Ports) -> list[DayFile]:
+    """The day files that are current now."""
+    return day_files(publications.current_files(ports.ledger.engine))
+
+
+def day_files(current: CurrentFiles) -> list[DayFile]:
+    """The warehouse's view of the current publications."""
+    return [DayFile(p.table, p.day, p.file, p.rows) for p in current.files]
+
+
+def collect_garbage(ports: Ports) -> list[str]:
+    """Remove day files that were superseded longer than the grace period ago, or left behind by a killed run."""
+    engine = ports.ledger.engine
+    now = ports.clock()
+    with writer_lock(ports.home):
+        removed = remove_unreferenced(
+            warehouse_root(ports.home),
+            {p.file for p in publications.current_files(engine).files},
+            publications.superseded(engine),
+            now,
+        )
+        publications.forget(engine, removed)
+    return removed
+
+
+def report(
+    files: Iterable[DayFile],
+    tables: tuple[str, ...],
+    heads: Mapping[str, Head],
+    notes: Mapping[date, Mapping[str, str | int]] | None = None,
+) -> StepReport:
+    """The report on published files."""
+    return StepReport(tables, {(f.table, f.day): f.rows for f in files}, dict(heads), notes or {})
