@@ -18,6 +18,7 @@ from basis_pipeline.ledger import checkpoints
 from basis_pipeline.ledger.database import reading
 from basis_pipeline.ledger.entries import Entry, read_entries, select_entries
 from basis_pipeline.ledger.schema import entries, legs, portfolios
+from basis_pipeline.ledger.types import UtcTime
 
 
 class Head(NamedTuple):
@@ -63,22 +64,34 @@ class LedgerSnapshot:
     def heads(self) -> dict[str, Head]:
         return {name: state.head for name, state in self.portfolios.items()}
 
-    def entries(
-        self, portfolio: str, after: datetime | None, until: datetime | None, *, at_or_after: bool = False
-    ) -> Iterator[Entry]:
-        """Entries with ``after < timestamp <= until`` (None: unbounded) in order of (timestamp, sequence).
-
-        ``at_or_after`` makes the lower bound inclusive and the upper exclusive instead: the entries of a day.
-        """
+    def entries(self, portfolio: str, after: datetime | None, until: datetime | None) -> Iterator[Entry]:
+        """Entries with ``after < timestamp <= until`` (None: unbounded) in order of (timestamp, sequence)."""
         state = self.state(portfolio)
         query = select_entries().where(entries.c.portfolio == portfolio, entries.c.sequence <= state.head.sequence)
         if after is not None:
-            query = query.where(entries.c.timestamp >= after if at_or_after else entries.c.timestamp > after)
+            query = query.where(entries.c.timestamp > after)
         if until is not None:
-            query = query.where(entries.c.timestamp < until if at_or_after else entries.c.timestamp <= until)
+            query = query.where(entries.c.timestamp <= until)
         query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
         with reading(self._engine) as connection:
             yield from read_entries(connection.execution_options(yield_per=5000).execute(query))
+
+    def earliest_after(self, portfolio: str, sequence: int) -> datetime | None:
+        """The earliest timestamp among the entries recorded after the sequence; None if there are none."""
+        return self._earliest(portfolio, sequence, sa.true())
+
+    def any_after(self, portfolio: str, sequence: int, start: datetime, end: datetime) -> bool:
+        """Whether an entry recorded after the sequence has ``start <= timestamp < end``."""
+        between = sa.and_(entries.c.timestamp >= start, entries.c.timestamp < end)
+        return self._earliest(portfolio, sequence, between) is not None
+
+    def _earliest(self, portfolio: str, sequence: int, condition: sa.ColumnElement[bool]) -> datetime | None:
+        head = self.state(portfolio).head.sequence
+        query = sa.select(sa.func.min(entries.c.timestamp, type_=UtcTime)).where(
+            entries.c.portfolio == portfolio, entries.c.sequence > sequence, entries.c.sequence <= head, condition
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar()
 
     def book_at(self, portfolio: str, instant: datetime) -> BookAt:
         """The book with every entry up to and including the instant.

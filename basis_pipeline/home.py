@@ -1,0 +1,87 @@
+"""Opening a home: the one place that builds the ledger, the market and the ports of the steps from the settings.
+
+Commands, Dagster resources and the live objects all come through here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+from basis_pipeline.domain.errors import ConfigError
+from basis_pipeline.domain.tokens import Registry
+from basis_pipeline.ledger.database import sqlite_url
+from basis_pipeline.ledger.ledger import Ledger, Terms
+from basis_pipeline.market.history import MarketHistory
+from basis_pipeline.market.routing import Routing, SeriesRef
+from basis_pipeline.settings import PriceSettings, Settings, load_settings, market_directory
+from basis_pipeline.steps.ports import DayRange, Ports, Progress, no_progress
+
+LEDGER_NAME = "ledger.db"
+
+
+@dataclass(frozen=True)
+class Home:
+    """An open home."""
+
+    path: Path
+    settings: Settings
+    registry: Registry
+    ledger: Ledger
+
+    @cached_property
+    def market(self) -> MarketHistory:
+        """The market history of the settings; ``ConfigError`` when none is configured."""
+        return MarketHistory(market_directory(self.settings, self.path), _routing(self.settings.prices))
+
+    def ports(self, progress: Progress = no_progress) -> Ports:
+        """What the steps work with."""
+        return Ports(self.path, self.ledger, self.market, self.registry, progress=progress)
+
+    def all_days(self) -> DayRange:
+        """From the earliest portfolio's start to the last day of market data."""
+        first = self.settings.first_day()
+        if first is None:
+            raise ConfigError("portfolios: none are configured; add one to basis.yaml")
+        return DayRange(first, self.last_day())
+
+    def last_day(self) -> date:
+        """The day at which market data ends: the current day of a backtest."""
+        return self.market.span()[1].date()
+
+
+@contextmanager
+def open_home(path: Path) -> Iterator[Home]:
+    """Open a home; its portfolios are in the ledger afterwards. Closed when the block ends."""
+    path = path.resolve()
+    settings = load_settings(path)
+    registry = settings.registry()
+    path.mkdir(parents=True, exist_ok=True)
+    with Ledger(ledger_url(settings, path), registry) as ledger:
+        for name, portfolio in settings.portfolios.items():
+            ledger.register(Terms(name, portfolio.share_class, portfolio.initial_capital, portfolio.start))
+        yield Home(path, settings, registry, ledger)
+
+
+def ledger_url(settings: Settings, home: Path) -> str:
+    """The ledger's database: the configured URL, else a SQLite file in the home."""
+    if settings.ledger.url is not None:
+        return settings.ledger.url.get_secret_value()
+    return sqlite_url(home.resolve() / LEDGER_NAME)
+
+
+def _routing(prices: PriceSettings) -> Routing:
+    def refs(mapping: dict[str, tuple[str, ...]]) -> dict[str, tuple[SeriesRef, ...]]:
+        return {name: tuple(SeriesRef.parse(text) for text in texts) for name, texts in mapping.items()}
+
+    return Routing(
+        routes=refs(prices.routes),
+        conversions=refs(prices.conversions),
+        marks=refs(prices.marks),
+        max_age=prices.max_age,
+        max_age_by_name=prices.max_age_by_name,
+    )

@@ -1,0 +1,243 @@
+"""What a user configures: ``basis.yaml`` in the home, overridden by ``BASIS_*`` environment variables.
+
+Every error names the key and the file or variable. Secrets (the ledger's URL may hold one) are ``SecretStr`` and come
+from the environment: ``BASIS_LEDGER__URL``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from basis_pipeline.domain.errors import ConfigError
+from basis_pipeline.domain.instants import parse_instant
+from basis_pipeline.domain.numbers import parse_decimal
+from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, Token, TokenKind
+
+HOME_VARIABLE = "BASIS_HOME"
+CONFIG_VARIABLE = "BASIS_CONFIG"
+DEFAULT_HOME = "data"
+CONFIG_NAME = "basis.yaml"
+
+_DURATION = re.compile(r"^\s*(\d+)\s*(s|min|h|d)\s*$")
+_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def _decimal(value: object, info: ValidationInfo) -> Decimal:
+    return parse_decimal(value, info.field_name or "value")
+
+
+def _instant(value: object, info: ValidationInfo) -> datetime:
+    return parse_instant(value, info.field_name or "value")
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write a number and a unit such as 30s, 90min, 2h or 1d")
+    return timedelta(seconds=int(match.group(1)) * _UNITS[match.group(2)])
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+_CLOSED = ConfigDict(extra="forbid", frozen=True)
+
+
+class PortfolioSettings(BaseModel):
+    """A portfolio's terms. They are written into the ledger once and cannot change afterwards."""
+
+    model_config = _CLOSED
+
+    share_class: Literal["USDT", "ETH"]
+    initial_capital: Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0)]
+    start: Annotated[datetime, BeforeValidator(_instant)]
+
+
+class TokenSettings(BaseModel):
+    """A token of the user's own, by its symbol."""
+
+    model_config = _CLOSED
+
+    kind: TokenKind = TokenKind.BASE
+    decimals: Annotated[int, Field(ge=0, le=18)]
+    address: str | None = None
+    underlying: str | None = None
+    reserve: str | None = Field(default=None, description="Aave reserve whose index values an aToken or debt token")
+    rate: str | None = Field(default=None, description="conversion rate to the underlying, e.g. lst:rETH")
+    protocol: str | None = Field(default=None, description="venue in equity: aave, lido, etherfi, wallet ...")
+    aliases: tuple[str, ...] = ()
+
+
+class PriceSettings(BaseModel):
+    """Where prices come from and how old they may be. Sources are written ``venue`` or ``venue:SYMBOL:kind``."""
+
+    model_config = _CLOSED
+
+    max_age: Duration = timedelta(hours=2)
+    max_age_by_name: dict[str, Duration] = {}
+    routes: dict[str, tuple[str, ...]] = {}
+    conversions: dict[str, tuple[str, ...]] = {}
+    marks: dict[str, tuple[str, ...]] = {}
+
+
+class LedgerSettings(BaseModel):
+    """Where the ledger lives; by default a SQLite file in the home."""
+
+    model_config = _CLOSED
+
+    url: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """All settings of one home."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BASIS_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    mode: Literal["backtest"] = "backtest"
+    market_data: Path | None = None
+    portfolios: dict[str, PortfolioSettings] = {}
+    tokens: dict[str, TokenSettings] = {}
+    prices: PriceSettings = PriceSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    superseded_files_kept: Duration = timedelta(hours=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file (which arrives as init arguments)."""
+        return env_settings, init_settings
+
+    def registry(self) -> Registry:
+        """The built-in tokens with the user's own added."""
+        aliases = {alias: symbol for symbol, token in self.tokens.items() for alias in token.aliases}
+        return DEFAULT_REGISTRY.extended([_token(symbol, t) for symbol, t in self.tokens.items()], aliases)
+
+    def first_day(self) -> date | None:
+        """The day of the earliest portfolio's start, None without portfolios."""
+        return min((p.start.date() for p in self.portfolios.values()), default=None)
+
+
+def _token(symbol: str, settings: TokenSettings) -> Token:
+    where = f"tokens.{symbol}"
+    rate = settings.rate
+    if settings.kind in (TokenKind.ATOKEN, TokenKind.DEBT):
+        if settings.underlying is None:
+            raise ConfigError(f"{where}.underlying: is missing; an {settings.kind} needs the token it stands for")
+        index = "liquidity" if settings.kind is TokenKind.ATOKEN else "debt"
+        rate = rate or f"aave:{settings.reserve or settings.underlying}:{index}"
+    protocol = settings.protocol or ("aave" if settings.kind in (TokenKind.ATOKEN, TokenKind.DEBT) else "wallet")
+    return Token(symbol, settings.kind, settings.decimals, settings.underlying, rate, protocol, settings.address)
+
+
+def home_path(given: str | Path | None = None) -> Path:
+    """The home: what was given, else ``BASIS_HOME``, else ``data`` in the current directory."""
+    return Path(given or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)
+
+
+def config_path(home: Path) -> Path:
+    """The config file of a home: ``BASIS_CONFIG``, else ``basis.yaml`` in it."""
+    elsewhere = os.environ.get(CONFIG_VARIABLE)
+    return Path(elsewhere) if elsewhere else home / CONFIG_NAME
+
+
+def load_settings(home: Path, *, required: bool = True) -> Settings:
+    """The settings of a home. ``ConfigError`` names the key and the file of anything unusable.
+
+    ``required=False`` gives the defaults where there is no config file yet.
+    """
+    path = config_path(home)
+    if not path.exists():
+        if required:
+            raise ConfigError(f"{path} does not exist; run `basis --home {home} init`, or `basis demo` for a sample")
+        return _validated({}, path)
+    return _validated(_read_yaml(path), path)
+
+
+def market_directory(settings: Settings, home: Path) -> Path:
+    """The directory of market data; a relative one is relative to the config file."""
+    if settings.market_data is None:
+        raise ConfigError(
+            f"market_data: is missing in {config_path(home)}; give the directory that holds prices.parquet and "
+            "aave_reserve_hourly.parquet (or .csv)"
+        )
+    return config_path(home).parent / settings.market_data.expanduser()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice; PyYAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping of settings, found {type(content).__name__}")
+    return content
+
+
+def _validated(content: dict[str, Any], path: Path) -> Settings:
+    try:
+        settings = Settings(**content)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(error, path))) from None
+    except TypeError as error:
+        raise ConfigError(f"{path}: settings have names only ({error})") from None
+    settings.registry()
+    return settings
+
+
+def _describe(error: ValidationError, path: Path) -> list[str]:
+    lines = []
+    for finding in error.errors(include_url=False, include_input=True):
+        key = ".".join(str(part) for part in finding["loc"])
+        message = finding["msg"].removeprefix("Value error, ")
+        if finding["loc"]:
+            message = message.removeprefix(f"{finding['loc'][-1]}: ")
+        secret = finding["loc"][:1] == ("ledger",)
+        if finding["type"] == "extra_forbidden":
+            message = "is not a setting; check its spelling"
+        elif finding["type"] == "missing":
+            message = "is missing"
+        elif not secret and finding["type"] != "value_error":
+            message += f" (got {finding['input']!r:.100})"
+        lines.append(f"{path}: {key}: {message}")
+    return lines

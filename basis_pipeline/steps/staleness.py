@@ -1,0 +1,44 @@
+"""Which published days no longer say what the ledger says, and which were never published."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from basis_pipeline.domain.instants import DAY, day_start, first_hour_at_or_after
+from basis_pipeline.ledger import publications
+from basis_pipeline.ledger.publications import Publication
+from basis_pipeline.ledger.snapshot import LedgerSnapshot
+from basis_pipeline.steps.balance_changes import TABLE as BALANCE_CHANGES
+from basis_pipeline.steps.equity import SNAPSHOTS
+from basis_pipeline.steps.ports import DayRange, Ports
+
+
+def stale_days(ports: Ports, days: DayRange) -> list[date]:
+    """The days in the range to materialize again: never published, or touched by entries recorded since.
+
+    An entry touches its own day in ``balance_changes`` and, because balances carry forward, every day from the first
+    hour at or after its timestamp on.
+    """
+    snapshot = ports.ledger.snapshot()
+    published = {(p.table, p.day): p for p in publications.current_files(ports.ledger.engine).files}
+    stale = set()
+    for day in days:
+        changes, equity = published.get((BALANCE_CHANGES, day)), published.get((SNAPSHOTS, day))
+        if changes is None or equity is None or _touched(snapshot, changes, equity, day):
+            stale.add(day)
+    return sorted(stale)
+
+
+def _touched(snapshot: LedgerSnapshot, changes: Publication, equity: Publication, day: date) -> bool:
+    for portfolio, head in snapshot.heads().items():
+        built_from = equity.heads.get(portfolio)
+        since = built_from.sequence if built_from else 0
+        if since < head.sequence:
+            earliest = snapshot.earliest_after(portfolio, since)
+            if earliest is not None and first_hour_at_or_after(earliest).date() <= day:
+                return True
+        own = changes.heads.get(portfolio)
+        since = own.sequence if own else 0
+        if since < head.sequence and snapshot.any_after(portfolio, since, day_start(day), day_start(day) + DAY):
+            return True
+    return False
