@@ -54,13 +54,17 @@ def publish_catalogue(home: Path, files: Iterable[DayFile], generation: int) -> 
     their days count as never materialized. Files of undeclared tables, which another version wrote, are passed over.
 
     ``generation`` numbers the publication, so that a crash before the rename can be noticed later. Hold
-    ``lock.writer_lock`` from reading the list of files to the return. WarehouseError leaves the old catalogue as it was.
+    ``lock.writer_lock`` from reading the list of files to the return. After a WarehouseError the old catalogue stands.
     """
-    present, missing = _split_by_presence(warehouse_root(home), files)
     path = catalogue_path(home)
+    if "?" in str(path):
+        raise WarehouseError(f"cannot publish {path}: DuckDB cannot write below a path with '?'; rename the directory")
+    present, missing = _split_by_presence(warehouse_root(home), files)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left_by_a_killed_run in path.parent.glob(f".{path.name}.*{TEMPORARY_SUFFIX}*"):
+            left_by_a_killed_run.unlink(missing_ok=True)
         try:
             with duckdb.connect(temporary, config=CONNECTION_CONFIG) as connection:
                 _create_views(connection, home, present, generation)
