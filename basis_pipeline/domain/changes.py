@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from basis_pipeline.domain.errors import InputError, UnknownNameError
 from basis_pipeline.domain.instants import iso, parse_instant
-from basis_pipeline.domain.numbers import canonical, decimal_places, parse_decimal
+from basis_pipeline.domain.numbers import canonical, decimal_places, parse_decimal, quantize_value
 from basis_pipeline.domain.tokens import (
     DEFAULT_REGISTRY,
     EXCHANGE_DECIMALS,
@@ -124,8 +124,10 @@ def _action(value: object, info: ValidationInfo) -> Action:
 def _amount(value: object, info: ValidationInfo) -> Decimal:
     number = parse_decimal(value, _name(info))
     if decimal_places(number) > EXCHANGE_DECIMALS:
-        raise InputError(f"{_name(info)}: {value!s} has more than {EXCHANGE_DECIMALS} decimal places")
-    return number
+        raise InputError(f"{_name(info)}: {number} has more than {EXCHANGE_DECIMALS} decimal places")
+    # 0E-99999 and 1 with a thousand zeros behind the point are legal here but not in every database.
+    exponent = number.as_tuple().exponent
+    return number if isinstance(exponent, int) and -EXCHANGE_DECIMALS <= exponent <= 0 else quantize_value(number)
 
 
 def _price(value: object, info: ValidationInfo) -> Decimal:
@@ -147,6 +149,10 @@ def _text(value: object, info: ValidationInfo) -> str:
         raise InputError("id: is empty; every update needs an id of its own")
     if len(value) > limit or "\x00" in value:
         raise InputError(f"{_name(info)}: text of {len(value)} characters is longer than {limit} or holds a NUL")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{_name(info)}: {value!a} holds half a surrogate pair, which is not text") from None
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,6 +10,7 @@ from basis_pipeline.domain.errors import InputError
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+_FINER_THAN_MICROSECONDS = re.compile(r"[.,]\d{6}\d*[1-9]")
 
 
 def parse_instant(value: object, field: str) -> datetime:
@@ -17,6 +19,8 @@ def parse_instant(value: object, field: str) -> datetime:
     A time without zone is refused rather than guessed; so is anything finer than a microsecond.
     """
     if isinstance(value, str):
+        if _FINER_THAN_MICROSECONDS.search(value):  # fromisoformat would cut the rest off silently
+            raise InputError(f"{field}: {value!r} is finer than a microsecond; round it first")
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
@@ -30,7 +34,10 @@ def parse_instant(value: object, field: str) -> datetime:
         raise InputError(f"{field}: {value!r} is not a time; give ISO-8601 text such as 2024-05-12T01:00:00Z")
     if moment.tzinfo is None:
         raise InputError(f"{field}: {value!r} has no time zone; add Z for UTC")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InputError(f"{field}: {value!r} is outside the years 1 to 9999 in UTC") from None
 
 
 def iso(moment: datetime) -> str:

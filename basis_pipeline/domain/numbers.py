@@ -29,6 +29,9 @@ RATE_QUANTUM = Decimal(1).scaleb(-27)
 VALUE_LIMIT = Decimal(10) ** 20
 """DECIMAL(38,18) holds 20 digits before the point; anything larger cannot be stored and is refused."""
 
+_STORABLE = "at most 20 digits before the decimal point can be stored"
+_INTEGER_BITS_MAX = 128
+
 add = CONTEXT.add
 subtract = CONTEXT.subtract
 multiply = CONTEXT.multiply
@@ -46,32 +49,35 @@ def parse_decimal(value: object, field: str) -> Decimal:
     if isinstance(value, Decimal):
         number = value
     elif isinstance(value, int):
+        if value.bit_length() > _INTEGER_BITS_MAX:
+            raise InputError(f"{field}: an integer of {value.bit_length()} bits is too large; {_STORABLE}")
         number = Decimal(value)
     elif isinstance(value, str):
         try:
             number = Decimal(value.strip())
         except decimal.InvalidOperation:
-            raise InputError(f"{field}: {value!r} is not a number; give a decimal string such as '1.25'") from None
+            raise InputError(f"{field}: {value!r:.100} is not a number; give a decimal string such as '1.25'") from None
     elif isinstance(value, float):
         raise InputError(
             f"{field}: {value!r} is a float, which is not exact; give a decimal string such as '{value!r}'"
         )
     else:
-        raise InputError(f"{field}: {value!r} ({type(value).__name__}) is not a number; give a decimal string")
+        raise InputError(f"{field}: {value!r:.100} ({type(value).__name__}) is not a number; give a decimal string")
     if not number.is_finite():
         raise InputError(f"{field}: {value!r} is not a finite number")
     if number and number.copy_abs() >= VALUE_LIMIT:
-        raise InputError(f"{field}: {value!r} is too large; at most 20 digits before the decimal point can be stored")
+        raise InputError(f"{field}: {value!r:.100} is too large; {_STORABLE}")
     return number
 
 
 def decimal_places(number: Decimal) -> int:
     """How many places after the point the number needs, trailing zeros not counted (0 for integers)."""
-    exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent >= 0:
+    _, digits, exponent = number.as_tuple()
+    if not isinstance(exponent, int) or exponent >= 0 or not number:
         return 0
-    exponent = number.normalize(CONTEXT).as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+    # Counted, not normalized: normalizing rounds to the context, which would hide the digits looked for here.
+    trailing_zeros = next(count for count, digit in enumerate(reversed(digits)) if digit)
+    return max(0, -exponent - trailing_zeros)
 
 
 def quantize_value(number: Decimal) -> Decimal:
