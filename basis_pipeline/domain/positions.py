@@ -14,6 +14,7 @@ from basis_pipeline.domain.changes import Action, BalanceUpdate, DerivativeChang
 from basis_pipeline.domain.errors import BookError
 from basis_pipeline.domain.instants import iso, parse_instant
 from basis_pipeline.domain.numbers import (
+    VALUE_LIMIT,
     ZERO,
     add,
     canonical,
@@ -53,6 +54,15 @@ class Applied(NamedTuple):
     positions: tuple[PerpPosition | None, ...]
 
 
+def impossible(venue: str, balance: Decimal) -> str | None:
+    """Why the venue cannot hold this balance, or None if it can."""
+    if balance < 0 and venue in NEVER_NEGATIVE:
+        return f"a {venue} balance cannot go below zero"
+    if balance.copy_abs() >= VALUE_LIMIT:
+        return "a balance has at most 20 digits before the decimal point"
+    return None
+
+
 class TokenBalanceMonitor:
     """Token balances by (venue, token). Zero balances are not kept."""
 
@@ -83,11 +93,10 @@ class TokenBalanceMonitor:
             after.append(balance)
         if check:
             for (venue, token), balance in staged.items():
-                if balance < 0 and venue in NEVER_NEGATIVE:
+                if problem := impossible(venue, balance):
                     raise BookError(
-                        f"token_changes: {venue} {token} would be {canonical(balance)}, and a {venue} balance cannot "
-                        f"go below zero (before: {canonical(self.balances.get((venue, token), ZERO))}); "
-                        "nothing was applied"
+                        f"token_changes: {venue} {token} would be {canonical(balance)}, and {problem} "
+                        f"(before: {canonical(self.balances.get((venue, token), ZERO))}); nothing was applied"
                     )
         return staged, tuple(after)
 

@@ -17,7 +17,7 @@ from basis_pipeline.domain.changes import BalanceUpdate, DerivativeChange
 from basis_pipeline.domain.errors import BookError, LateEntryError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import ZERO, add, canonical, subtract
-from basis_pipeline.domain.positions import NEVER_NEGATIVE, BalanceKey, Book, PerpKey, PerpPosition, next_position
+from basis_pipeline.domain.positions import BalanceKey, Book, PerpKey, PerpPosition, impossible, next_position
 
 
 class _Balance(NamedTuple):
@@ -109,15 +109,16 @@ class Timeline:
 
     def _check_later_balances(self, key: BalanceKey, place: Place, delta: Decimal, update: BalanceUpdate) -> None:
         venue, token = key
-        if delta >= 0 or venue not in NEVER_NEGATIVE:
+        if not delta:
             return
         history = self._balances.get(key, [])
         for record in history[bisect_right(history, place, key=_place) :]:
             balance = add(record.balance, delta)
-            if balance < 0:
+            if problem := impossible(venue, balance):
                 raise LateEntryError(
                     f"{update.id} ({iso(update.timestamp)}) would leave {venue} {token} at {canonical(balance)} after "
-                    f"the later entry {record.entry_id} ({iso(record.timestamp)}); correct or reverse that entry first"
+                    f"the later entry {record.entry_id} ({iso(record.timestamp)}), and {problem}; correct or reverse "
+                    "that entry first"
                 )
 
     def _check_later_positions(
