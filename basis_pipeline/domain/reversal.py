@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 
-from basis_pipeline.domain.changes import Action, BalanceUpdate, DerivativeChange, DerivativeData, TokenChange
+from basis_pipeline.domain.changes import (
+    ID_LENGTH_MAX,
+    Action,
+    BalanceUpdate,
+    DerivativeChange,
+    DerivativeData,
+    TokenChange,
+)
 from basis_pipeline.domain.errors import BookError
 from basis_pipeline.domain.numbers import ZERO, subtract
 from basis_pipeline.domain.positions import Book, PerpPosition
@@ -12,7 +20,8 @@ from basis_pipeline.domain.positions import Book, PerpPosition
 
 def reversal_id(entry_id: str) -> str:
     """The id of the entry that reverses another: fixed, so that reversing twice is harmless."""
-    return f"reversal:{entry_id}"
+    own = f"reversal:{entry_id}"
+    return own if len(own) <= ID_LENGTH_MAX else f"reversal:{hashlib.sha256(entry_id.encode()).hexdigest()}"
 
 
 def mirror_image(update: BalanceUpdate, before: Book, after: Book, timestamp: datetime) -> BalanceUpdate:
@@ -47,17 +56,38 @@ def mirror_image(update: BalanceUpdate, before: Book, after: Book, timestamp: da
 
 
 def check_mirror(update: BalanceUpdate, original: BalanceUpdate) -> None:
-    """Refuse an update that claims to reverse another (in an imported journal, say) but is not its mirror image."""
+    """Refuse an update that claims to reverse another (in an imported journal, say) but is not its mirror image.
+
+    Its fixed id keeps the original from being reversed twice. The sizes that positions go back to are not checked:
+    they depend on the book at the time.
+    """
     moved = sorted((c.venue, c.token, subtract(ZERO, c.delta)) for c in original.token_changes)
     undone = sorted((c.venue, c.token, c.delta) for c in update.token_changes)
-    perps = {(c.venue, c.instrument) for c in original.derivative_changes}
     if (
         original.reverses is not None
+        or update.id != reversal_id(original.id)
         or update.trigger is not original.trigger
         or moved != undone
-        or not {(c.venue, c.instrument) for c in update.derivative_changes} <= perps
+        or [(c.venue, c.instrument, c.action) for c in update.derivative_changes] != _actions_back(original)
     ):
         raise BookError(f"reverses: {update.id} is not the mirror image of {original.id}; use `basis reverse`")
+
+
+def _actions_back(original: BalanceUpdate) -> list[tuple[str, str, Action]]:
+    """The derivative changes of the mirror image, as far as the original alone tells."""
+    first: dict[tuple[str, str], Action] = {}
+    last: dict[tuple[str, str], Action] = {}
+    for change in original.derivative_changes:
+        key = (change.venue, change.instrument)
+        first.setdefault(key, change.action)
+        last[key] = change.action
+    actions = []
+    for key, action in first.items():
+        was_open, is_open = action is not Action.OPEN, last[key] is not Action.CLOSE
+        if was_open or is_open:
+            back = Action.CLOSE if not was_open else Action.ADJUST if is_open else Action.OPEN
+            actions.append((*key, back))
+    return actions
 
 
 def _back_to(key: tuple[str, str], before: PerpPosition | None, after: PerpPosition | None) -> DerivativeChange | None:
