@@ -44,6 +44,8 @@ def _check_token_place(change: TokenChange, where: str, registry: Registry) -> N
     token = registry.tokens[change.token]
     if change.venue in EXCHANGES and token.kind in (TokenKind.ATOKEN, TokenKind.DEBT, TokenKind.LOCKED):
         raise UpdateError(f"{where}.token: {token.symbol} exists only on chain and cannot be held on {change.venue}")
+    if change.venue != WALLET and token.kind is TokenKind.DEBT:
+        raise UpdateError(f"{where}.token: {token.symbol} is a debt and cannot be {change.venue}")
     limit = token.decimals if change.venue == WALLET else EXCHANGE_DECIMALS
     for name, number in (("delta", change.delta), ("new_balance", change.new_balance)):
         if number is not None and decimal_places(number) > limit:

@@ -153,7 +153,7 @@ def _king_reward(update: BalanceUpdate, registry: Registry) -> None:
 
 def _king_unwrapped(update: BalanceUpdate, registry: Registry) -> None:
     _no_exchanges(update)
-    burned = any(c.delta <= 0 for c in _legs(update, "KING"))
+    burned = any(c.venue == WALLET and c.delta <= 0 for c in _legs(update, "KING"))
     received = any(c.token != "KING" and c.venue == WALLET and c.delta >= 0 for c in update.token_changes)
     if not (burned and received):
         raise _refuse(update, "takes wallet KING down and at least one token of its vault up")

@@ -234,6 +234,8 @@ class UnitsUsd:
         return unit
 
     def _look_up(self, token: str) -> tuple[Decimal, Decimal, Decimal] | Missing:
+        if token not in self._registry.tokens:  # the settlement coin of a perpetual, say
+            return Missing(self._instant, token, "it is not registered; register it under `tokens:` in basis.yaml")
         valuation = self._registry.valuation(token)
         rate = ONE
         for name in valuation.rate_names:
