@@ -27,23 +27,18 @@ class Equity(NamedTuple):
     nav: Decimal
 
 
+_NOTHING = {side.value: ZERO for side in (Side.ASSET, Side.DEBT, Side.PERP, Side.IN_TRANSIT, Side.LOCKED)}
+
+
 def total(lines: Iterable[Line]) -> Equity:
     """Sum the lines by side. Zero and negative equity are legal results."""
-    sums = {side.value: ZERO for side in Side}
+    sums = dict(_NOTHING)
     for line in lines:
         sums[line.side] = add(sums[line.side], line.value)
-    assets, negative_debts = sums[Side.ASSET], sums[Side.DEBT]
+    assets, negative_debts, perps, in_transit, locked = sums.values()
     equity = add(assets, negative_debts)
-    beside = add(add(sums[Side.PERP], sums[Side.IN_TRANSIT]), sums[Side.LOCKED])
-    return Equity(
-        equity,
-        assets,
-        subtract(ZERO, negative_debts),
-        sums[Side.PERP],
-        sums[Side.IN_TRANSIT],
-        sums[Side.LOCKED],
-        add(equity, beside),
-    )
+    beside = add(add(perps, in_transit), locked)
+    return Equity(equity, assets, subtract(ZERO, negative_debts), perps, in_transit, locked, add(equity, beside))
 
 
 def by_venue(lines: Iterable[Line]) -> dict[str, Decimal]:

@@ -36,6 +36,9 @@ class Side(StrEnum):
     LOCKED = "locked"
 
 
+_PERP = Side.PERP.value
+
+
 class Line(NamedTuple):
     """One valued holding, in the order of the table ``equity_positions``.
 
@@ -199,7 +202,7 @@ class InstantValuer:
             perp.venue,
             perp.instrument,
             perp.base,
-            Side.PERP.value,
+            _PERP,
             position.size,
             ONE,
             mark.price_usd,

@@ -43,6 +43,36 @@ from basis_pipeline.ledger.timeline import Timeline
 Clock = Callable[[], datetime]
 _IDS_PER_QUERY = 500
 
+# Built once: on the append path SQLAlchemy would spend longer on building a statement than SQLite on running it.
+_LOCK = (
+    sa.select(
+        portfolios.c.head_sequence,
+        portfolios.c.head_hash,
+        portfolios.c.last_timestamp,
+        portfolios.c.start,
+        portfolios.c.restatements,
+    )
+    .where(portfolios.c.portfolio == sa.bindparam("portfolio"))
+    .with_for_update()
+)
+_KNOWN = sa.select(entries.c.entry_id, entries.c.content_hash, entries.c.sequence).where(
+    entries.c.portfolio == sa.bindparam("portfolio")
+)
+_KNOWN_ONE = _KNOWN.where(entries.c.entry_id == sa.bindparam("entry_id"))
+_KNOWN_MANY = _KNOWN.where(entries.c.entry_id.in_(sa.bindparam("entry_ids", expanding=True)))
+_INSERT_ENTRIES = sa.insert(entries)
+_INSERT_LEGS = sa.insert(legs)
+_MOVE_HEAD = (
+    sa.update(portfolios)
+    .where(portfolios.c.portfolio == sa.bindparam("name"))
+    .values(
+        head_sequence=sa.bindparam("sequence"),
+        head_hash=sa.bindparam("hash"),
+        last_timestamp=sa.bindparam("last"),
+        restatements=sa.bindparam("count"),
+    )
+)
+
 
 class Terms(NamedTuple):
     """What a portfolio starts with: its share class, the capital in it, and when."""
@@ -185,14 +215,7 @@ class Ledger:
         raise LedgerError(f"{entry_id!r} is not an entry of {portfolio}; see the column entry_id of balance_changes")
 
     def _lock(self, connection: Connection, portfolio: str) -> _Head:
-        query = sa.select(
-            portfolios.c.head_sequence,
-            portfolios.c.head_hash,
-            portfolios.c.last_timestamp,
-            portfolios.c.start,
-            portfolios.c.restatements,
-        ).where(portfolios.c.portfolio == portfolio)
-        row = connection.execute(query.with_for_update()).first()
+        row = connection.execute(_LOCK, {"portfolio": portfolio}).first()
         if row is None:
             raise UnknownNameError(
                 f"portfolio: {portfolio!r} is not in the ledger; add it under `portfolios:` in basis.yaml"
@@ -234,20 +257,20 @@ class Ledger:
             previous = entry.hash
             entry_rows.append(entry_row(entry))
             new_legs.extend(leg_rows(entry))
-        connection.execute(sa.insert(entries), entry_rows)
+        connection.execute(_INSERT_ENTRIES, entry_rows)
         if new_legs:
-            connection.execute(sa.insert(legs), new_legs)
+            connection.execute(_INSERT_LEGS, new_legs)
         checkpoints.insert(connection, portfolio, found)
         new_head = head.sequence + len(fresh)
         connection.execute(
-            sa.update(portfolios)
-            .where(portfolios.c.portfolio == portfolio)
-            .values(
-                head_sequence=new_head,
-                head_hash=previous,
-                last_timestamp=last,
-                restatements=head.restatements + restated,
-            )
+            _MOVE_HEAD,
+            {
+                "name": portfolio,
+                "sequence": new_head,
+                "hash": previous,
+                "last": last,
+                "count": head.restatements + restated,
+            },
         )
         self._books[portfolio] = (new_head, head.restatements + restated, book)
         return receipts
@@ -277,13 +300,7 @@ class Ledger:
         head_sequence: int,
     ) -> tuple[list[Receipt], list[int]]:
         """Receipts for all updates, and the positions of those that are new."""
-        ids = list({update.id for update in updates})
-        known: dict[str, tuple[str, int]] = {}
-        for start in range(0, len(ids), _IDS_PER_QUERY):
-            batch = ids[start : start + _IDS_PER_QUERY]
-            query = sa.select(entries.c.entry_id, entries.c.content_hash, entries.c.sequence)
-            query = query.where(entries.c.portfolio == portfolio, entries.c.entry_id.in_(batch))
-            known.update({row[0]: (row[1], row[2]) for row in connection.execute(query)})
+        known = _known_ids(connection, portfolio, list({update.id for update in updates}))
         receipts = []
         fresh = []
         sequence = head_sequence
@@ -396,6 +413,18 @@ class Ledger:
             if entry.sequence == original.sequence:
                 break
         return before, book
+
+
+def _known_ids(connection: Connection, portfolio: str, ids: list[str]) -> dict[str, tuple[str, int]]:
+    """Content hash and sequence of those ids that are in the ledger."""
+    if len(ids) == 1:
+        rows = connection.execute(_KNOWN_ONE, {"portfolio": portfolio, "entry_id": ids[0]}).all()
+    else:
+        rows = []
+        for start in range(0, len(ids), _IDS_PER_QUERY):
+            batch = {"portfolio": portfolio, "entry_ids": ids[start : start + _IDS_PER_QUERY]}
+            rows.extend(connection.execute(_KNOWN_MANY, batch))
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def _at(error: Exception, position: int) -> Exception:

@@ -38,10 +38,15 @@ class CurrentFiles(NamedTuple):
 
 
 def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> CurrentFiles:
-    """Make the files current together, superseding those of the same table and day; returns what is current now."""
+    """Make the files current together, superseding those of the same table and day; returns what is current now.
+
+    A file built from an older ledger than the one it would replace is left out: of two runs over the same days, the
+    one that saw more entries wins, whichever ends last.
+    """
     with writing(engine) as connection:
-        current = {(p.table, p.day): number for number, p in _current(connection)}
-        replaced = [current[(p.table, p.day)] for p in files if (p.table, p.day) in current]
+        current = {(p.table, p.day): (number, p) for number, p in _current(connection)}
+        fresh = [p for p in files if not _older(p, current.get((p.table, p.day)))]
+        replaced = [current[(p.table, p.day)][0] for p in fresh if (p.table, p.day) in current]
         if replaced:
             connection.execute(
                 sa.update(publications)
@@ -49,8 +54,8 @@ def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> C
                 .values(superseded_at=sa.bindparam("moment")),
                 [{"replaced": number, "moment": moment} for number in replaced],
             )
-        if files:
-            heads = {id(p.heads): _heads_to_json(p.heads) for p in files}
+        if fresh:
+            heads = {id(p.heads): _heads_to_json(p.heads) for p in fresh}
             connection.execute(
                 sa.insert(publications),
                 [
@@ -63,10 +68,18 @@ def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> C
                         "published_at": moment,
                         "superseded_at": None,
                     }
-                    for p in files
+                    for p in fresh
                 ],
             )
         return _current_files(connection)
+
+
+def _older(new: Publication, current: tuple[int, Publication] | None) -> bool:
+    if current is None:
+        return False
+    return any(
+        name in new.heads and head.sequence > new.heads[name].sequence for name, head in current[1].heads.items()
+    )
 
 
 def current_files(engine: Engine) -> CurrentFiles:
@@ -93,6 +106,15 @@ def forget(engine: Engine, files: Sequence[str]) -> None:
             sa.delete(publications).where(
                 publications.c.file == sa.bindparam("gone"), publications.c.superseded_at.is_not(None)
             ),
+            [{"gone": file} for file in files],
+        )
+
+
+def withdraw(engine: Engine, files: Sequence[str]) -> None:
+    """Forget publications whose files are gone: their days count as never materialized."""
+    with writing(engine) as connection:
+        connection.execute(
+            sa.delete(publications).where(publications.c.file == sa.bindparam("gone")),
             [{"gone": file} for file in files],
         )
 

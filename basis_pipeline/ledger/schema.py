@@ -89,5 +89,6 @@ publications = sa.Table(
     sa.Column("published_at", UtcTime, nullable=False),
     sa.Column("superseded_at", UtcTime),
     sa.Index("ix_publications_current", "table_name", "day", "superseded_at"),
+    sa.Index("ix_publications_file", "file"),
     comment="Which warehouse file is (superseded_at null) or was current, and the heads it was built from",
 )

@@ -43,7 +43,7 @@ def publish(ports: Ports, files: Sequence[DayFile], heads: Mapping[str, Head]) -
             [Publication(f.table, f.day, f.file, f.rows, heads) for f in files],
             ports.clock(),
         )
-        publish_catalogue(ports.home, day_files(current), current.generation)
+        _show(ports, current)
 
 
 def ensure_catalogue(ports: Ports) -> bool:
@@ -51,9 +51,17 @@ def ensure_catalogue(ports: Ports) -> bool:
     if catalogue_is_current(ports.home, publications.current_files(ports.ledger.engine).generation):
         return False
     with writer_lock(ports.home):
+        _show(ports, publications.current_files(ports.ledger.engine))
+    return True
+
+
+def _show(ports: Ports, current: CurrentFiles) -> None:
+    """Show these files to readers; files that somebody deleted are forgotten, so that their days count as missing."""
+    gone = publish_catalogue(ports.home, day_files(current), current.generation)
+    if gone:
+        publications.withdraw(ports.ledger.engine, [file.file for file in gone])
         current = publications.current_files(ports.ledger.engine)
         publish_catalogue(ports.home, day_files(current), current.generation)
-    return True
 
 
 def current_day_files(ports: Ports) -> list[DayFile]:

@@ -88,3 +88,4 @@ def upgrade() -> None:
         comment="Which warehouse file is (superseded_at null) or was current, and the heads it was built from",
     )
     op.create_index("ix_publications_current", "publications", ["table_name", "day", "superseded_at"])
+    op.create_index("ix_publications_file", "publications", ["file"])
