@@ -51,7 +51,7 @@ GAS = {
 }
 """ETH per operation."""
 
-_RECEIPTS = {
+_RECEIPTS: dict[tuple[TokenKind, str | None], Token] = {
     (token.kind, token.underlying): token
     for token in BUILT_IN_TOKENS
     if token.kind in (TokenKind.ATOKEN, TokenKind.DEBT)
