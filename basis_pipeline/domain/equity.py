@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from basis_pipeline.domain.errors import InputError
 from basis_pipeline.domain.numbers import ZERO, add, multiply, subtract
-from basis_pipeline.domain.valuation import Line, Side
+from basis_pipeline.domain.valuation import Line, Side, Span
 
 
 class Equity(NamedTuple):
@@ -35,7 +35,18 @@ def total(lines: Iterable[Line]) -> Equity:
     sums = dict(_NOTHING)
     for line in lines:
         sums[line.side] = add(sums[line.side], line.value)
-    assets, negative_debts, perps, in_transit, locked = sums.values()
+    return _equity(*sums.values())
+
+
+def totals(spans: Iterable[Span], size: int) -> list[Equity]:
+    """``total`` at each of the ``size`` instants the spans cover."""
+    sums = {side: [ZERO] * size for side in _NOTHING}
+    for span in spans:
+        sums[span.side] = list(map(add, sums[span.side], span.value))
+    return [_equity(*figures) for figures in zip(*sums.values(), strict=True)]
+
+
+def _equity(assets: Decimal, negative_debts: Decimal, perps: Decimal, in_transit: Decimal, locked: Decimal) -> Equity:
     equity = add(assets, negative_debts)
     beside = add(add(perps, in_transit), locked)
     return Equity(equity, assets, subtract(ZERO, negative_debts), perps, in_transit, locked, add(equity, beside))

@@ -15,3 +15,15 @@ def columns_of(table_name: str, rows: Sequence[tuple[Any, ...]]) -> Columns:
     if not rows:
         return dict.fromkeys(names, ())
     return dict(zip(names, zip(*rows, strict=True), strict=True))
+
+
+class ColumnBuilder:
+    """Columns of a table that grow by runs of rows, in the order the table declares them."""
+
+    def __init__(self, table_name: str) -> None:
+        self.columns: dict[str, list[Any]] = {column.name: [] for column in table(table_name).columns}
+
+    def extend(self, size: int, *values: Any) -> None:
+        """Append ``size`` rows: a list or tuple gives one value per row, anything else the same value for each."""
+        for column, value in zip(self.columns.values(), values, strict=True):
+            column.extend(value if isinstance(value, list | tuple) else [value] * size)

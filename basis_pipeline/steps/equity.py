@@ -6,20 +6,20 @@ and then the step raises one error that lists every gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from basis_pipeline.domain.equity import Equity, total
+from basis_pipeline.domain.equity import Equity, totals
 from basis_pipeline.domain.errors import MissingPriceError
 from basis_pipeline.domain.instants import HOUR, day_start, hours_of, iso
 from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.domain.quotes import Market
 from basis_pipeline.domain.tokens import Registry
-from basis_pipeline.domain.valuation import Missing, Valuer, describe_book
+from basis_pipeline.domain.valuation import Missing, Sheet, Span, describe_book
 from basis_pipeline.ledger.snapshot import LedgerSnapshot
-from basis_pipeline.steps.columns import columns_of
+from basis_pipeline.steps.columns import ColumnBuilder
 from basis_pipeline.steps.cursor import BookCursor, open_cursors
 from basis_pipeline.steps.market import WINDOW_DAYS
 from basis_pipeline.steps.ports import DayRange, Ports
@@ -29,7 +29,6 @@ from basis_pipeline.warehouse.dayfiles import Columns, warehouse_root, write_day
 POSITIONS = "equity_positions"
 SNAPSHOTS = "equity_snapshots"
 TABLES = (POSITIONS, SNAPSHOTS)
-Row = tuple[Any, ...]
 
 
 class Gap(NamedTuple):
@@ -86,70 +85,82 @@ def _days(
         market = ports.market.window(day_start(chunk[0]), day_start(chunk[-1]) + 23 * HOUR)
         for day in chunk:
             positions, snapshots = _day(market, ports.registry, books, day, findings)
-            yield POSITIONS, day, columns_of(POSITIONS, positions)
-            yield SNAPSHOTS, day, columns_of(SNAPSHOTS, snapshots)
+            yield POSITIONS, day, positions
+            yield SNAPSHOTS, day, snapshots
             done += 1
             ports.progress("equity", done, len(days))
 
 
 def _day(
     market: Market, registry: Registry, books: list[_ValuedBook], day: date, findings: _Findings
-) -> tuple[list[Row], list[Row]]:
-    valuer = Valuer(market, registry)
-    for book in books:
-        book.begin_day()
-    for instant in hours_of(day):
-        for book in books:
-            book.value(valuer, instant)
-    positions: list[Row] = []
-    snapshots: list[Row] = []
+) -> tuple[Columns, Columns]:
+    hours = hours_of(day)
+    sheet = Sheet(market, registry, hours)
+    positions = ColumnBuilder(POSITIONS)
+    snapshots = ColumnBuilder(SNAPSHOTS)
     notes: dict[str, str | int] = {}
     for book in books:
-        if book.gaps:
-            findings.gaps.extend(book.gaps)
+        state = book.cursor.state
+        valued, gaps = book.value(sheet, hours)
+        if gaps:
+            findings.gaps += gaps
             continue
-        positions += book.position_rows
-        snapshots += book.snapshot_rows
-        if book.latest is not None:
-            share_class = book.cursor.state.share_class
-            notes[book.cursor.state.portfolio] = f"{canonical(book.latest.nav)} {share_class}"
+        for segment in valued:
+            instants = hours[segment.first : segment.end]
+            for span in segment.spans:
+                positions.extend(len(instants), instants, state.portfolio, *span)
+            figures = zip(*segment.totals, strict=True)
+            snapshots.extend(len(instants), instants, state.portfolio, state.share_class, *figures, segment.sequences)
+        if valued:
+            notes[state.portfolio] = f"{canonical(valued[-1].totals[-1].nav)} {state.share_class}"
     findings.notes[day] = notes
-    return positions, snapshots
+    return positions.columns, snapshots.columns
+
+
+class _Segment(NamedTuple):
+    """Consecutive hours [first, end) of a day over which a book did not change, valued."""
+
+    first: int
+    end: int
+    spans: list[Span]
+    totals: list[Equity]
+    sequences: list[int]
 
 
 class _ValuedBook:
-    """One portfolio on its way through a day: its holdings, described again only when its book changes."""
+    """One portfolio on its way through the days; its holdings are described again only when its book changes."""
 
     def __init__(self, cursor: BookCursor, registry: Registry) -> None:
         self.cursor = cursor
         self._registry = registry
         self._described = describe_book(cursor.book, registry)
         self._version = cursor.book.version
-        self.begin_day()
 
-    def begin_day(self) -> None:
-        self.position_rows: list[Row] = []
-        self.snapshot_rows: list[Row] = []
-        self.gaps: list[Gap] = []
-        self.latest: Equity | None = None
-
-    def value(self, valuer: Valuer, instant: datetime) -> None:
+    def value(self, sheet: Sheet, hours: Sequence[datetime]) -> tuple[list[_Segment], list[Gap]]:
+        """The day in segments, and every gap in it."""
         state = self.cursor.state
-        if instant < state.start:
-            return
-        self.cursor.advance(instant)
-        if self.cursor.book.version != self._version:
-            self._described = describe_book(self.cursor.book, self._registry)
-            self._version = self.cursor.book.version
-        lines, missing = valuer.at(instant, state.share_class).lines(*self._described)
-        if missing:
-            # A share class without a price is missing for every holding; say it once.
-            self.gaps.extend(_gap(state.portfolio, gap) for gap in dict.fromkeys(missing))
-            return
-        self.latest = total(lines)
-        name = state.portfolio
-        self.position_rows.extend((instant, name, *line) for line in lines)
-        self.snapshot_rows.append((instant, name, state.share_class, *self.latest, self.cursor.sequence))
+        segments: list[_Segment] = []
+        gaps: list[Gap] = []
+        sequences: list[int] = []
+        first = sum(1 for hour in hours if hour < state.start)
+
+        def close(end: int) -> None:
+            if sequences:
+                start = end - len(sequences)
+                spans, missing = sheet.value(self._described, state.share_class, start, end)
+                gaps.extend(_gap(state.portfolio, gap) for gap in missing)
+                segments.append(_Segment(start, end, spans, totals(spans, end - start), list(sequences)))
+                sequences.clear()
+
+        for position in range(first, len(hours)):
+            self.cursor.advance(hours[position])
+            if self.cursor.book.version != self._version:
+                close(position)
+                self._described = describe_book(self.cursor.book, self._registry)
+                self._version = self.cursor.book.version
+            sequences.append(self.cursor.sequence)
+        close(len(hours))
+        return segments, gaps
 
 
 def _gap(portfolio: str, missing: Missing) -> Gap:
