@@ -14,7 +14,6 @@ from typing import NamedTuple
 from basis_pipeline.domain.equity import Equity, totals
 from basis_pipeline.domain.errors import MissingPriceError
 from basis_pipeline.domain.instants import HOUR, day_start, hours_of, iso
-from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.domain.quotes import Market
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.domain.valuation import Missing, Sheet, Span, describe_book
@@ -23,7 +22,7 @@ from basis_pipeline.steps.columns import ColumnBuilder
 from basis_pipeline.steps.cursor import BookCursor, open_cursors
 from basis_pipeline.steps.market import WINDOW_DAYS
 from basis_pipeline.steps.ports import DayRange, Ports
-from basis_pipeline.steps.publishing import StepReport, publish, report
+from basis_pipeline.steps.publishing import Closing, StepReport, publish, report
 from basis_pipeline.warehouse.dayfiles import Columns, warehouse_root, write_days
 
 POSITIONS = "equity_positions"
@@ -58,7 +57,7 @@ class _Findings:
     """What the days leave behind besides their files."""
 
     gaps: list[Gap]
-    notes: dict[date, dict[str, str | int]]
+    closings: dict[date, dict[str, Closing]]
 
 
 def project_equity(ports: Ports, days: DayRange) -> StepReport:
@@ -70,7 +69,7 @@ def project_equity(ports: Ports, days: DayRange) -> StepReport:
     findings = _Findings([], {})
     files = write_days(warehouse_root(ports.home), _days(ports, snapshot, days, findings))
     publish(ports, files, snapshot.heads())
-    published = report(files, TABLES, snapshot.heads(), findings.notes)
+    published = report(files, TABLES, snapshot.heads(), findings.closings)
     if findings.gaps:
         raise EquityIncomplete(tuple(findings.gaps), published)
     return published
@@ -98,7 +97,7 @@ def _day(
     sheet = Sheet(market, registry, hours)
     positions = ColumnBuilder(POSITIONS)
     snapshots = ColumnBuilder(SNAPSHOTS)
-    notes: dict[str, str | int] = {}
+    closings: dict[str, Closing] = {}
     for book in books:
         state = book.cursor.state
         valued, gaps = book.value(sheet, hours)
@@ -112,8 +111,8 @@ def _day(
             figures = zip(*segment.totals, strict=True)
             snapshots.extend(len(instants), instants, state.portfolio, state.share_class, *figures, segment.sequences)
         if valued:
-            notes[state.portfolio] = f"{canonical(valued[-1].totals[-1].nav)} {state.share_class}"
-    findings.notes[day] = notes
+            closings[state.portfolio] = Closing(state.share_class, valued[-1].totals[-1])
+    findings.closings[day] = closings
     return positions.columns, snapshots.columns
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
+from basis_pipeline.domain.equity import Equity
 from basis_pipeline.ledger import publications
 from basis_pipeline.ledger.publications import CurrentFiles, Publication
 from basis_pipeline.ledger.snapshot import Head
@@ -19,17 +21,24 @@ from basis_pipeline.warehouse.garbage import remove_unreferenced
 from basis_pipeline.warehouse.lock import writer_lock
 
 
+class Closing(NamedTuple):
+    """A portfolio's equity at the last hour of a day, in its share-class currency."""
+
+    share_class: str
+    equity: Equity
+
+
 @dataclass(frozen=True)
 class StepReport:
     """What a step published: rows per table and day, and the ledger heads it was built from.
 
-    ``notes`` holds a few figures per day for people (Markdown-ready text or numbers).
+    ``closings`` holds each day's last equity by portfolio, from the equity step only.
     """
 
     tables: tuple[str, ...]
     rows: Mapping[tuple[str, date], int]
     heads: Mapping[str, Head]
-    notes: Mapping[date, Mapping[str, str | int]]
+    closings: Mapping[date, Mapping[str, Closing]]
 
     def row_count(self, table: str) -> int:
         return sum(count for (name, _), count in self.rows.items() if name == table)
@@ -93,7 +102,7 @@ def report(
     files: Iterable[DayFile],
     tables: tuple[str, ...],
     heads: Mapping[str, Head],
-    notes: Mapping[date, Mapping[str, str | int]] | None = None,
+    closings: Mapping[date, Mapping[str, Closing]] | None = None,
 ) -> StepReport:
     """The report on published files."""
-    return StepReport(tables, {(f.table, f.day): f.rows for f in files}, dict(heads), notes or {})
+    return StepReport(tables, {(f.table, f.day): f.rows for f in files}, dict(heads), closings or {})
