@@ -15,7 +15,7 @@ from basis_pipeline.domain.changes import BalanceUpdate
 from basis_pipeline.domain.intake import parse_update
 from basis_pipeline.domain.positions import Book
 from basis_pipeline.domain.quotes import Quote, Rate, Unavailable
-from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry
+from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, parse_instrument
 
 START = datetime(2024, 5, 12, 1, tzinfo=UTC)
 JOURNALS = {
@@ -122,7 +122,7 @@ class FixedMarket:
         found = self._marks.get((venue, instrument))
         if found is None:
             return Unavailable(instrument, (f"{venue}: no such series",))
-        return Quote(Decimal(found), Decimal(found), "USDT", venue, at)
+        return Quote(Decimal(found), Decimal(found), parse_instrument(instrument).quote, venue, at)
 
     def rate(self, name: str, at: datetime) -> Rate | Unavailable:
         found = self._rates.get(name)

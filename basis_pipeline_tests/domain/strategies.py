@@ -47,7 +47,7 @@ def perp_legs(draw: st.DrawFn) -> dict[str, object]:
 
 
 @st.composite
-def updates(draw: st.DrawFn, minutes: st.SearchStrategy[int] = st.just(0)) -> BalanceUpdate:
+def updates(draw: st.DrawFn) -> BalanceUpdate:
     """An update of any legs: HOURLY_RECONCILIATION may adjust anything."""
     legs = draw(st.lists(token_legs(), max_size=4)) + draw(st.lists(perp_legs(), max_size=3))
-    return update("HOURLY_RECONCILIATION", *legs, minute=draw(minutes))
+    return update("HOURLY_RECONCILIATION", *legs)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -176,10 +177,8 @@ def test_every_bad_field_is_named_at_once() -> None:
     st.sampled_from(["id", "timestamp", "trigger", "token_changes", "derivative_changes", "reverses", None]),
 )
 def test_rubbish_never_escapes_as_anything_but_our_own_error(rubbish: Any, field: str | None) -> None:
-    try:
+    with suppress(BasisError):
         parse_update(rubbish if field is None else {**GAS, field: rubbish})
-    except BasisError:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -193,7 +192,7 @@ def test_rubbish_never_escapes_as_anything_but_our_own_error(rubbish: Any, field
     ],
 )
 def test_more_digits_than_the_token_has_are_refused(venue: str, symbol: str, delta: str) -> None:
-    with pytest.raises(UpdateError, match="more (than 18 )?decimal places"):
+    with pytest.raises(UpdateError, match=r"more (than 18 )?decimal places"):
         update("DEPOSIT", token(venue, symbol, delta))
 
 

@@ -24,8 +24,10 @@ finite = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**19),
 
 @pytest.mark.parametrize(
     ("given_", "expected"),
-    [("1.50", "1.5"), ("15E-1", "1.5"), (" 1.5 ", "1.5"), ("1E+3", "1000"), (7, "7"), (Decimal("0.10"), "0.1")]
-    + [("-0", "0"), ("0E-400", "0"), ("-0.000", "0"), ("+2", "2"), ("000.5", "0.5")],
+    [
+        *[("1.50", "1.5"), ("15E-1", "1.5"), (" 1.5 ", "1.5"), ("1E+3", "1000"), (7, "7"), (Decimal("0.10"), "0.1")],
+        *[("-0", "0"), ("0E-400", "0"), ("-0.000", "0"), ("+2", "2"), ("000.5", "0.5")],
+    ],
 )
 def test_equal_numbers_have_one_canonical_text(given_: object, expected: str) -> None:
     assert canonical(parse_decimal(given_, "delta")) == expected
@@ -39,7 +41,7 @@ def test_what_is_not_finite_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("value", [True, False, "", "abc", "1,5", "0x10", "1.2.3", None, [], {}, b"1", 1 + 2j])
 def test_what_is_not_a_number_is_refused_with_its_value(value: object) -> None:
-    with pytest.raises(InputError, match="delta: .*is not a number"):
+    with pytest.raises(InputError, match=r"delta: .*is not a number"):
         parse_decimal(value, "delta")
 
 
@@ -70,9 +72,11 @@ def test_the_largest_storable_number_is_accepted() -> None:
         ("0.000001", 6),
         ("1E-27", 27),
         ("1E-9999999999", 9999999999),
-    ]
-    # More digits than the context holds: rounding before counting would make these look whole.
-    + [("1." + "0" * 80 + "1", 81), ("1." + "0" * 500, 0), ("123456789." + "9" * 90, 90)],
+        # More digits than the context holds: rounding before counting would make these look whole.
+        ("1." + "0" * 80 + "1", 81),
+        ("1." + "0" * 500, 0),
+        ("123456789." + "9" * 90, 90),
+    ],
 )
 def test_decimal_places_counts_every_significant_digit(number: str, places: int) -> None:
     assert decimal_places(Decimal(number)) == places

@@ -13,15 +13,15 @@ from basis_pipeline.domain.tokens import (
     parse_instrument,
 )
 
-SPECIFIED = (
-    "ETH WETH USDT BTC stETH wstETH eETH weETH aWETH aUSDT aBTC awstETH aWeETH "
-    "variableDebtWETH variableDebtUSDT variableDebtBTC KING EIGEN ETHFI"
-).split()
+SPECIFIED = {
+    *("ETH", "WETH", "USDT", "BTC", "stETH", "wstETH", "eETH", "weETH", "KING", "EIGEN", "ETHFI"),
+    *("aWETH", "aUSDT", "aBTC", "awstETH", "aWeETH", "variableDebtWETH", "variableDebtUSDT", "variableDebtBTC"),
+}
 USDC = Token("USDC", TokenKind.BASE, 6)
 A_USDC = Token("aUSDC", TokenKind.ATOKEN, 6, "USDC", "aave:USDC:liquidity", "aave")
 
 
-@pytest.mark.parametrize("symbol", SPECIFIED)
+@pytest.mark.parametrize("symbol", sorted(SPECIFIED))
 def test_every_token_of_the_specification_is_registered(symbol: str) -> None:
     assert DEFAULT_REGISTRY.token(symbol).symbol == symbol
 
@@ -47,8 +47,16 @@ def test_a_misspelt_token_is_answered_with_the_nearest_one() -> None:
 
 @pytest.mark.parametrize(
     ("name", "venue"),
-    [("WALLET", "wallet"), ("alchemy", "wallet"), ("Alchemy", "wallet"), ("Binance", "binance"), ("OKX", "okx")]
-    + [("bybit", "bybit"), ("IN_TRANSIT", "in_transit"), (" wallet ", "wallet")],
+    [
+        ("WALLET", "wallet"),
+        ("alchemy", "wallet"),
+        ("Alchemy", "wallet"),
+        ("Binance", "binance"),
+        ("OKX", "okx"),
+        ("bybit", "bybit"),
+        ("IN_TRANSIT", "in_transit"),
+        (" wallet ", "wallet"),
+    ],
 )
 def test_a_venue_is_known_in_any_case_and_by_its_alias(name: str, venue: str) -> None:
     assert canonical_venue(name) == venue
