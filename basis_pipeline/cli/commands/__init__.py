@@ -1,0 +1,8 @@
+"""The commands, by what a person wants to do.
+
+start.py     init, demo, ui
+journal.py   import, record, reverse, export: what goes into the ledger and comes out
+project.py   materialize, rebuild: from the ledger to the warehouse
+look.py      equity, positions, sql
+care.py      verify, backup
+"""

@@ -1,0 +1,105 @@
+"""Taking care of the books: verify, backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from basis_pipeline.cli import exits
+from basis_pipeline.cli.options import HomeOption, examples
+from basis_pipeline.cli.output import note, say
+
+if TYPE_CHECKING:
+    from basis_pipeline.home import Home
+
+
+@examples(
+    "verify",
+    "basis verify",
+    "basis verify --market",
+)
+def verify(
+    *,
+    market: Annotated[bool, typer.Option("--market", help="Also look through the market data.")] = False,
+    home: HomeOption,
+) -> None:
+    """Check that nothing was changed behind the product's back: every ledger entry, every published file.
+
+    Ends with exit code 3 after listing what is wrong. Repeats and gaps of the market data are told but no fault of
+    the books; rows that contradict each other or cannot be used are.
+    """
+    from basis_pipeline.home import open_home
+
+    with open_home(home) as opened:
+        problems = [*_ledger_problems(opened), *_warehouse_problems(opened)]
+        if market:
+            problems += _market_problems(opened)
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise typer.Exit(exits.FINDINGS)
+
+
+def _ledger_problems(home: Home) -> list[str]:
+    from basis_pipeline.ledger.verification import verify as verify_ledger
+
+    found = verify_ledger(home.ledger.engine)
+    _tell("ledger", f"{found.entries:,} entries", len(found.problems))
+    return [f"ledger: {problem}" for problem in found.problems]
+
+
+def _warehouse_problems(home: Home) -> list[str]:
+    from basis_pipeline.ledger.publications import current_files
+    from basis_pipeline.steps.publishing import day_files
+    from basis_pipeline.warehouse.catalogue import catalogue_is_current
+    from basis_pipeline.warehouse.dayfiles import check_files, warehouse_root
+
+    current = current_files(home.ledger.engine)
+    problems = [f"warehouse: {line}" for line in check_files(warehouse_root(home.path), day_files(current))]
+    if problems:
+        problems.append("warehouse: `basis rebuild` writes these files anew")
+    if current.files and not catalogue_is_current(home.path, current.generation):
+        problems.append("catalogue: basis.duckdb does not show what is published; any command that reads mends it")
+    _tell("warehouse", f"{len(current.files):,} files", len(problems))
+    return problems
+
+
+def _market_problems(home: Home) -> list[str]:
+    from basis_pipeline.market.checks import Severity, check_history
+
+    findings = check_history(home.market)
+    for finding in findings:
+        if finding.severity is not Severity.ERROR:
+            note(f"market data: {finding.severity}: {finding.file}: {finding.message}")
+    problems = [f"market data: {f.file}: {f.message}" for f in findings if f.severity is Severity.ERROR]
+    _tell("market data", f"{len(findings):,} findings", len(problems))
+    return problems
+
+
+def _tell(what: str, size: str, problems: int) -> None:
+    say(f"{what}: {size}, {f'{problems:,} problems' if problems else 'in order'}")
+
+
+@examples(
+    "backup",
+    "basis backup books-2024-05-12.tar.gz",
+)
+def backup(
+    file: Annotated[Path, typer.Argument(help="Archive to write (.tar.gz); never overwritten.")],
+    *,
+    home: HomeOption,
+) -> None:
+    """Copy what cannot be computed again, the ledger and basis.yaml, into one archive, and verify the copy.
+
+    To restore, unpack it into an empty directory with tar -xzf, then run rebuild and verify with --home there. For a
+    ledger in PostgreSQL this prints the pg_dump command instead.
+    """
+    from basis_pipeline.cli.backup import write_backup
+    from basis_pipeline.home import open_home
+
+    with open_home(home) as opened:
+        done = write_backup(opened, file)
+    say(f"{file}: {done.entries:,} entries of {done.portfolios} portfolios, {done.size:,} bytes, verified")
+    note("Market data and the warehouse are not in it; restore with tar -xzf, then `basis rebuild` and `basis verify`.")

@@ -1,0 +1,89 @@
+"""Standard output is for results, standard error for messages about them. Colour only on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from basis_pipeline.reports.report import Report
+
+
+class Format(StrEnum):
+    """How rows are printed: rounded for people, or exact for machines."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def say(text: str = "", *, bold: bool = False) -> None:
+    """A line of the result."""
+    typer.secho(text, bold=bold or None, color=_colour())
+
+
+def note(text: str) -> None:
+    """A remark that is not part of the result."""
+    typer.secho(text, err=True, dim=True, color=_colour())
+
+
+def warn(text: str) -> None:
+    """Something the reader must know although the command goes on."""
+    typer.secho(text, err=True, fg=typer.colors.YELLOW, color=_colour())
+
+
+def complain(text: str) -> None:
+    """The error that ends the command."""
+    typer.secho(f"error: {text}", err=True, fg=typer.colors.RED, color=_colour())
+
+
+def emit(report: Report, form: Format) -> None:
+    """Print a report. CSV and JSON carry every digit, decimals as text; a table is rounded for the eye."""
+    {Format.TABLE: _emit_table, Format.CSV: _emit_csv, Format.JSON: _emit_json}[form](report)
+
+
+def _emit_table(report: Report) -> None:
+    from basis_pipeline.reports.text import to_text
+
+    head, *lines = to_text(report)
+    say(head, bold=True)
+    for line in lines:
+        say(line)
+
+
+def _emit_csv(report: Report) -> None:
+    from basis_pipeline.reports.report import exact
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(report.names)
+    for row in report.rows:
+        writer.writerow([_csv_cell(exact(value)) for value in row])
+
+
+def _csv_cell(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
+
+
+def _emit_json(report: Report) -> None:
+    """One array, one line for each row, so that it can be read as it comes."""
+    from basis_pipeline.reports.report import exact
+
+    names = report.names
+    sys.stdout.write("[")
+    start = "\n"
+    for row in report.rows:
+        fields = {name: exact(value) for name, value in zip(names, row, strict=True)}
+        sys.stdout.write(start + json.dumps(fields, ensure_ascii=False))
+        start = ",\n"
+    sys.stdout.write("\n]\n")
+
+
+def _colour() -> bool | None:
+    """None lets the terminal decide."""
+    return False if os.environ.get("NO_COLOR") else None

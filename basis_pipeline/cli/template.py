@@ -1,0 +1,61 @@
+"""The `basis.yaml` that `basis init` writes: every setting, commented out, with what it means.
+
+Prose begins with ``# ``, settings with ``#`` alone, so that taking away that one character turns a setting on. A test
+turns all of them on and loads the result.
+"""
+
+from __future__ import annotations
+
+TEMPLATE = """\
+# Settings of one set of books. Lines that begin with a bare # are settings at rest:
+# take the # away to use one. An environment variable wins over this file:
+# BASIS_MODE, BASIS_MARKET_DATA, BASIS_PRICES__MAX_AGE, BASIS_LEDGER__URL ...
+
+# Where numbers come from: backtest reads recorded market data.
+mode: backtest
+
+# Directory with prices.parquet and aave_reserve_hourly.parquet (or .csv, .csv.gz).
+# A relative path starts at this file.
+#market_data: market_data
+
+# Each portfolio: its share class (USDT or ETH), the capital in its wallet at the start (in that
+# currency, quoted, so that no digit is lost) and the start. They are written into the ledger
+# once and cannot change afterwards.
+#portfolios:
+#  my_portfolio:
+#    share_class: USDT
+#    initial_capital: "1000000"
+#    start: 2024-05-12T00:00:00Z
+
+# Tokens besides the built-in ones. kind is base, lst, atoken, debt, reward or locked.
+#tokens:
+#  rETH:
+#    kind: lst
+#    decimals: 18
+#    underlying: ETH
+#    rate: lst:rETH
+#    protocol: wallet
+#    aliases: [RETH]
+
+# Prices: how old one may be (s, min, h, d), and where it comes from if not from the
+# usual places. A source is a venue, or venue:SYMBOL:kind; the first that has a price answers.
+#prices:
+#  max_age: 2h
+#  max_age_by_name:
+#    BTC: 1h
+#  routes:
+#    ETH: [bybit, binance]
+#    EIGEN: ["derived:EIGENUSDT:spot"]
+#  conversions:
+#    "lst:rETH": ["aave_oracle:rETHETH:oracle"]
+#  marks:
+#    "okx:ETHUSDT-PERP": ["binance:ETHUSDT:perp"]
+
+# The ledger's database; without this a SQLite file in the home. Keep passwords out of files:
+# set BASIS_LEDGER__URL instead.
+#ledger:
+#  url: postgresql+psycopg://basis@localhost/basis
+
+# How long files of the warehouse stay after newer ones took their place.
+#superseded_files_kept: 1h
+"""
