@@ -38,12 +38,13 @@ def total(lines: Iterable[Line]) -> Equity:
     return _equity(*sums.values())
 
 
-def totals(spans: Iterable[Span], size: int) -> list[Equity]:
-    """``total`` at each of the ``size`` instants the spans cover."""
-    sums = {side: [ZERO] * size for side in _NOTHING}
-    for span in spans:
-        sums[span.side] = list(map(add, sums[span.side], span.value))
-    return [_equity(*figures) for figures in zip(*sums.values(), strict=True)]
+def totals(spans: Iterable[Span], first: int, end: int) -> list[Equity]:
+    """``total`` at each position of [first, end) of the sheet that valued the spans."""
+    sums = {side: [ZERO] * end for side in _NOTHING}
+    for run, value in spans:
+        column = sums[run.holding.side]
+        column[run.first : run.end] = map(add, column[run.first : run.end], value)
+    return [_equity(*figures) for figures in zip(*(column[first:] for column in sums.values()), strict=True)]
 
 
 def _equity(assets: Decimal, negative_debts: Decimal, perps: Decimal, in_transit: Decimal, locked: Decimal) -> Equity:

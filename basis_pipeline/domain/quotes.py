@@ -5,9 +5,10 @@ The valuation asks a ``Market``; whether history files or recorded live quotes a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Quote(NamedTuple):
@@ -55,4 +56,32 @@ class Market(Protocol):
 
     def rate(self, name: str, at: datetime) -> Rate | Unavailable:
         """``aave:<reserve>:liquidity``, ``aave:<reserve>:debt`` or ``lst:<token>``."""
+        ...
+
+
+class QuoteColumn(NamedTuple):
+    """Sound quotes at consecutive instants, all of one currency: ``Quote.price_usd`` and ``Quote.price`` of each."""
+
+    price_usd: list[Decimal]
+    price: list[Decimal]
+    currency: str
+
+
+@runtime_checkable
+class ColumnMarket(Market, Protocol):
+    """A market that can answer for many instants at once, with the same numbers as instant by instant.
+
+    None means that some instant has no plain answer: ask for each to learn why, or what stands in for it.
+    """
+
+    def prices(self, token: str, instants: Sequence[datetime]) -> QuoteColumn | None:
+        """``price`` at each instant."""
+        ...
+
+    def marks(self, venue: str, instrument: str, instants: Sequence[datetime]) -> QuoteColumn | None:
+        """``mark`` at each instant."""
+        ...
+
+    def rates(self, name: str, instants: Sequence[datetime]) -> list[Decimal] | None:
+        """``rate`` at each instant."""
         ...

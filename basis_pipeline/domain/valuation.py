@@ -11,22 +11,20 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from itertools import repeat
 from typing import NamedTuple
 
 from basis_pipeline.domain.numbers import (
     CONTEXT,
     ONE,
     VALUE_QUANTUM,
-    ZERO,
     divide,
     multiply,
     quantize_rate,
-    quantize_value,
-    subtract,
 )
 from basis_pipeline.domain.positions import Book, PerpKey, PerpPosition
-from basis_pipeline.domain.quotes import Market, Unavailable
-from basis_pipeline.domain.tokens import IN_TRANSIT, Registry, TokenKind, economic_venue, parse_instrument
+from basis_pipeline.domain.quotes import ColumnMarket, Market, Unavailable
+from basis_pipeline.domain.tokens import IN_TRANSIT, Registry, TokenKind, Valuation, economic_venue, parse_instrument
 
 
 class Side(StrEnum):
@@ -63,7 +61,11 @@ class Line(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """What stays the same about a balance between changes of the book: where it belongs and its sign."""
+    """What stays the same about a balance or a perpetual while the book does not change.
+
+    ``amount`` is positive for assets and debts and the signed size for a perpetual; ``signed_amount`` is negative for
+    a debt. ``entry_price`` is None for a balance.
+    """
 
     account: str
     venue: str
@@ -72,23 +74,7 @@ class Holding(NamedTuple):
     side: str
     amount: Decimal
     signed_amount: Decimal
-
-
-class PerpHolding(NamedTuple):
-    """What stays the same about a perpetual position between changes of the book."""
-
-    venue: str
-    instrument: str
-    base: str
-    quote: str
-    position: PerpPosition
-
-
-class Described(NamedTuple):
-    """A book's holdings, ready to be valued."""
-
-    holdings: list[Holding]
-    perps: list[PerpHolding]
+    entry_price: Decimal | None
 
 
 class Missing(NamedTuple):
@@ -99,232 +85,292 @@ class Missing(NamedTuple):
     tried: str
 
 
-def describe_book(book: Book, registry: Registry) -> Described:
-    """The book's holdings with side, economic venue and underlying; done once per change of the book, not per hour."""
-    holdings = []
-    for (account, symbol), balance in sorted(book.balances.items()):
-        token = registry.token(symbol)
-        if account == IN_TRANSIT:
-            side = Side.IN_TRANSIT
-        elif token.kind is TokenKind.LOCKED:
-            side = Side.LOCKED
-        elif token.kind is TokenKind.DEBT:
-            side = Side.DEBT
-        else:
-            side = Side.DEBT if balance < 0 else Side.ASSET
-        amount = balance.copy_abs() if side is Side.DEBT else balance
-        signed = amount.copy_negate() if side is Side.DEBT else balance
-        underlying = registry.valuation(symbol).base
-        holdings.append(
-            Holding(account, economic_venue(account, token), symbol, underlying, side.value, amount, signed)
-        )
-    perps = []
-    for (venue, name), position in sorted(book.positions.items()):
-        instrument = parse_instrument(name)
-        perps.append(PerpHolding(venue, name, instrument.base, instrument.quote, position))
-    return Described(holdings, perps)
+class Run(NamedTuple):
+    """A holding that stays the same over the positions [first, end) of a sheet."""
+
+    holding: Holding
+    first: int
+    end: int
 
 
 class Span(NamedTuple):
-    """One holding valued at consecutive instants: what stays the same, and a column per figure that does not."""
+    """A run with its value at each position, in share-class currency: negative for a debt, PnL for a perpetual."""
 
-    account: str
-    venue: str
-    token: str
-    underlying: str
-    side: str
-    amount: Decimal
-    rate: Sequence[Decimal]
-    price_usd: Sequence[Decimal]
-    value_usd: Sequence[Decimal]
-    value: Sequence[Decimal]
+    run: Run
+    value: list[Decimal]
 
-    def line(self, position: int) -> Line:
-        """The holding at one of the instants."""
-        figures = (self.rate, self.price_usd, self.value_usd, self.value)
-        same = (self.account, self.venue, self.token, self.underlying, self.side, self.amount)
-        return Line(*same, *(figure[position] for figure in figures))
+
+class Figures(NamedTuple):
+    """The other figures of a run at each position, as ``equity_positions`` has them."""
+
+    rate: list[Decimal]
+    price_usd: list[Decimal]
+    value_usd: list[Decimal]
+
+
+def describe_balance(account: str, symbol: str, balance: Decimal, registry: Registry) -> Holding:
+    """A balance with its side, its place in equity and its underlying."""
+    token = registry.token(symbol)
+    if account == IN_TRANSIT:
+        side = Side.IN_TRANSIT
+    elif token.kind is TokenKind.LOCKED:
+        side = Side.LOCKED
+    elif token.kind is TokenKind.DEBT or balance < 0:
+        side = Side.DEBT
+    else:
+        side = Side.ASSET
+    amount = balance.copy_abs() if side is Side.DEBT else balance
+    signed = amount.copy_negate() if side is Side.DEBT else balance
+    underlying = registry.valuation(symbol).base
+    return Holding(account, economic_venue(account, token), symbol, underlying, side.value, amount, signed, None)
+
+
+def describe_position(venue: str, name: str, position: PerpPosition) -> Holding:
+    """A perpetual position; its value is its unrealized PnL."""
+    base = parse_instrument(name).base
+    return Holding(venue, venue, name, base, Side.PERP.value, position.size, position.size, position.entry_price)
+
+
+def describe_book(book: Book, registry: Registry) -> list[Holding]:
+    """Everything the book holds, balances first, in order of place and name."""
+    balances = [describe_balance(*key, balance, registry) for key, balance in sorted(book.balances.items())]
+    return balances + [describe_position(*key, position) for key, position in sorted(book.positions.items())]
+
+
+class Sheet:
+    """Values holdings at a list of instants against one market.
+
+    Positions are indices into the instants. What a unit of a token is worth is worked out once per position and
+    serves every holding of every portfolio.
+    """
+
+    def __init__(self, market: Market, registry: Registry, instants: Sequence[datetime]) -> None:
+        self.instants = instants
+        self.market = market
+        self.columns = market if isinstance(market, ColumnMarket) else None
+        self.registry = registry
+        self._units: dict[str, _Units] = {}
+        self._share_units: dict[tuple[str, str], _ShareUnits] = {}
+        self._marks: dict[PerpKey, _Marks] = {}
+
+    def value(self, runs: Iterable[Run], share_class: str) -> tuple[list[Span], list[Missing]]:
+        """A span per run. A run with a gap is never valued at zero: its gaps are returned instead, each once."""
+        spans: list[Span] = []
+        missing: dict[Missing, None] = {}
+        for run in runs:
+            gaps = self._gaps(run, share_class)
+            if gaps:
+                missing.update(dict.fromkeys(gaps))
+            else:
+                spans.append(Span(run, self._value(run, share_class)))
+        return spans, list(missing)
+
+    def lines(self, holdings: Iterable[Holding], share_class: str, position: int) -> tuple[list[Line], list[Missing]]:
+        """The holdings at one position, one line each."""
+        spans, missing = self.value([Run(holding, position, position + 1) for holding in holdings], share_class)
+        return [_line(span, self.figures(span.run)) for span in spans], missing
+
+    def figures(self, run: Run) -> Figures:
+        """The other figures of a run that ``value`` could value."""
+        holding, first, end = run
+        value_usd = self._value(run, USD)
+        if holding.entry_price is not None:
+            return Figures([ONE] * (end - first), self._mark(holding).price_usd[first:end], value_usd)
+        units = self.units(holding.token)
+        return Figures([quantize_rate(rate) for rate in units.rate[first:end]], units.price_usd[first:end], value_usd)
+
+    def units(self, token: str) -> _Units:
+        """The column of a token's units."""
+        column = self._units.get(token)
+        if column is None:
+            column = self._units[token] = _Units(self, token)
+        return column
+
+    def _share_unit(self, holding: Holding, currency: str) -> _ShareUnits:
+        # The PnL of a linear contract is in its settlement coin and converts by that coin's price.
+        token = holding.token if holding.entry_price is None else parse_instrument(holding.token).quote
+        column = self._share_units.get((token, currency))
+        if column is None:
+            column = self._share_units[token, currency] = _ShareUnits(self, token, currency)
+        return column
+
+    def _mark(self, holding: Holding) -> _Marks:
+        key = (holding.account, holding.token)
+        column = self._marks.get(key)
+        if column is None:
+            column = self._marks[key] = _Marks(self, *key)
+        return column
+
+    def _gaps(self, run: Run, currency: str) -> list[Missing]:
+        """Look up what the run needs and return what is missing of it."""
+        holding, first, end = run
+        gaps = [] if holding.entry_price is None else self._mark(holding).gaps(first, end)
+        return gaps or self._share_unit(holding, currency).gaps(first, end)
+
+    def _value(self, run: Run, currency: str) -> list[Decimal]:
+        """amount x unit, rounded; for a perpetual the amount is its PnL, (mark - entry price) x signed size."""
+        holding, first, end = run
+        units = self._share_unit(holding, currency).known(first, end)
+        amounts: Iterable[Decimal] = repeat(holding.signed_amount)
+        if holding.entry_price is not None:
+            moves = map(CONTEXT.subtract, self._mark(holding).price[first:end], repeat(holding.entry_price))
+            amounts = map(CONTEXT.multiply, moves, repeat(holding.signed_amount))
+        # The innermost loop of the product, hence in C.
+        return list(map(CONTEXT.quantize, map(CONTEXT.multiply, amounts, units), repeat(VALUE_QUANTUM)))
 
 
 class _Column:
-    """What the market says of one name at each instant of a sheet, as far as it was asked."""
+    """What is known of one name at each position of a sheet, looked up once and only where it was asked for.
 
-    __slots__ = ("asked", "missing", "name")
+    A token may have no price before the hour at which it is first held, so nothing is looked up ahead.
+    """
 
-    def __init__(self, name: str, size: int) -> None:
-        self.name = name
-        self.asked = bytearray(size)
-        self.missing: dict[int, Missing] = {}
+    __slots__ = ("_asked", "_missing", "_sheet")
+
+    def __init__(self, sheet: Sheet) -> None:
+        self._sheet = sheet
+        self._asked = bytearray(len(sheet.instants))
+        self._missing: dict[int, Missing] = {}
 
     def gaps(self, first: int, end: int) -> list[Missing]:
-        return [gap for position, gap in sorted(self.missing.items()) if first <= position < end]
+        """Look up [first, end) where that was not done before, and return what is missing there."""
+        start = self._asked.find(0, first, end)
+        if start >= 0:
+            stop = self._asked.rfind(0, first, end) + 1
+            self._find(start, stop)
+            self._asked[start:stop] = b"\x01" * (stop - start)
+        if not self._missing:
+            return []
+        return [gap for position, gap in sorted(self._missing.items()) if first <= position < end]
 
-    def ask(self, market: Market, registry: Registry, instant: datetime, position: int) -> None:
+    def _find(self, first: int, end: int) -> None:
         raise NotImplementedError
 
 
-class _TokenColumn(_Column):
-    """One unit of a token: its rate to the underlying, the underlying's price, and its unrounded value in USD."""
+class _Units(_Column):
+    """One unit of a token: unrounded ``rate`` to its underlying, ``price_usd`` of that, unrounded value in ``usd``."""
 
-    __slots__ = ("in_share_class", "price_usd", "rate", "usd")
+    __slots__ = ("_token", "price_usd", "rate", "usd")
 
-    def __init__(self, name: str, size: int) -> None:
-        super().__init__(name, size)
+    def __init__(self, sheet: Sheet, token: str) -> None:
+        super().__init__(sheet)
+        self._token = token
+        size = len(sheet.instants)
         self.rate = [ONE] * size
         self.price_usd = [ONE] * size
         self.usd = [ONE] * size
-        self.in_share_class: dict[str, tuple[bytearray, list[Decimal]]] = {}
 
-    def ask(self, market: Market, registry: Registry, instant: datetime, position: int) -> None:
-        if self.name == USD:
+    def _find(self, first: int, end: int) -> None:
+        sheet, token = self._sheet, self._token
+        instants = sheet.instants[first:end]
+        if token == USD:
             return
-        if self.name not in registry.tokens:  # the settlement coin of a perpetual, say
+        if token not in sheet.registry.tokens:  # the settlement coin of a perpetual, say
             advice = "it is not registered; register it under `tokens:` in basis.yaml"
-            self.missing[position] = Missing(instant, self.name, advice)
+            self._missing.update({first + n: Missing(at, token, advice) for n, at in enumerate(instants)})
             return
-        valuation = registry.valuation(self.name)
+        valuation = sheet.registry.valuation(token)
+        if sheet.columns is not None:
+            quotes = sheet.columns.prices(valuation.base, instants)
+            steps = [sheet.columns.rates(name, instants) for name in valuation.rate_names]
+            if quotes is not None and None not in steps:
+                rate = [ONE] * len(instants)
+                for step in steps:
+                    rate = list(map(CONTEXT.multiply, rate, step or ()))
+                self.rate[first:end] = rate
+                self.price_usd[first:end] = quotes.price_usd
+                self.usd[first:end] = map(CONTEXT.multiply, rate, quotes.price_usd)
+                return
+        for position in range(first, end):
+            self._find_one(position, valuation)
+
+    def _find_one(self, position: int, valuation: Valuation) -> None:
+        market, instant = self._sheet.market, self._sheet.instants[position]
         rate = ONE
         for name in valuation.rate_names:
             step = market.rate(name, instant)
             if isinstance(step, Unavailable):
-                self.missing[position] = Missing(instant, self.name, f"{name}: {step.describe()}")
+                self._missing[position] = Missing(instant, self._token, f"{name}: {step.describe()}")
                 return
             rate = multiply(rate, step.rate)
         quote = market.price(valuation.base, instant)
         if isinstance(quote, Unavailable):
-            self.missing[position] = Missing(instant, self.name, quote.describe())
+            self._missing[position] = Missing(instant, self._token, quote.describe())
             return
-        self.rate[position] = quantize_rate(rate)
+        self.rate[position] = rate
         self.price_usd[position] = quote.price_usd
         self.usd[position] = multiply(rate, quote.price_usd)
 
-    def units(self, share: _TokenColumn, first: int, end: int) -> list[Decimal]:
-        """One unit in the share class, unrounded; the caller made sure that neither column has a gap there."""
-        known, units = self.in_share_class.setdefault(
-            share.name, (bytearray(len(self.asked)), [ZERO] * len(self.asked))
-        )
+
+class _ShareUnits(_Column):
+    """One unit of a token in a currency, unrounded."""
+
+    __slots__ = ("_currency", "_token", "_units")
+
+    def __init__(self, sheet: Sheet, token: str, currency: str) -> None:
+        super().__init__(sheet)
+        self._token = token
+        self._currency = currency
+        self._units = [ONE] * len(sheet.instants)
+
+    def known(self, first: int, end: int) -> list[Decimal]:
+        """The units where ``gaps`` found none missing."""
+        self.gaps(first, end)
+        return self._units[first:end]
+
+    def _find(self, first: int, end: int) -> None:
+        token, share = self._sheet.units(self._token), self._sheet.units(self._currency)
+        gaps = token.gaps(first, end) + share.gaps(first, end)
+        if not gaps:
+            self._units[first:end] = map(CONTEXT.divide, token.usd[first:end], share.usd[first:end])
+            return
+        missing = {gap.instant: gap for gap in reversed(gaps)}
         for position in range(first, end):
-            if not known[position]:
-                units[position] = divide(self.usd[position], share.usd[position])
-                known[position] = 1
-        return units[first:end]
+            gap = missing.get(self._sheet.instants[position])
+            if gap is None:
+                self._units[position] = divide(token.usd[position], share.usd[position])
+            else:
+                self._missing[position] = gap
 
 
-class _MarkColumn(_Column):
-    """The mark of a perpetual: in its settlement coin, and in USD."""
+class _Marks(_Column):
+    """The mark of a perpetual on its own venue: ``price`` in the settlement coin, and ``price_usd``."""
 
-    __slots__ = ("currency", "instrument", "price", "price_usd", "venue")
+    __slots__ = ("_instrument", "_settlement", "_venue", "price", "price_usd")
 
-    def __init__(self, venue: str, instrument: str, size: int) -> None:
-        super().__init__(f"{venue} {instrument}", size)
-        self.venue = venue
-        self.instrument = instrument
-        self.currency = parse_instrument(instrument).quote
-        self.price = [ONE] * size
-        self.price_usd = [ONE] * size
+    def __init__(self, sheet: Sheet, venue: str, instrument: str) -> None:
+        super().__init__(sheet)
+        self._venue = venue
+        self._instrument = instrument
+        self._settlement = parse_instrument(instrument).quote
+        self.price = [ONE] * len(sheet.instants)
+        self.price_usd = [ONE] * len(sheet.instants)
 
-    def ask(self, market: Market, registry: Registry, instant: datetime, position: int) -> None:
-        mark = market.mark(self.venue, self.instrument, instant)
+    def _find(self, first: int, end: int) -> None:
+        sheet = self._sheet
+        if sheet.columns is not None:
+            quotes = sheet.columns.marks(self._venue, self._instrument, sheet.instants[first:end])
+            if quotes is not None and quotes.currency == self._settlement:
+                self.price[first:end] = quotes.price
+                self.price_usd[first:end] = quotes.price_usd
+                return
+        for position in range(first, end):
+            self._find_one(position)
+
+    def _find_one(self, position: int) -> None:
+        instant = self._sheet.instants[position]
+        name = f"{self._venue} {self._instrument}"
+        mark = self._sheet.market.mark(self._venue, self._instrument, instant)
         if isinstance(mark, Unavailable):
-            self.missing[position] = Missing(instant, self.name, mark.describe())
-        elif mark.currency != self.currency:
-            tried = f"{mark.source} quotes {mark.currency}, but the contract settles in {self.currency}"
-            self.missing[position] = Missing(instant, self.name, tried)
+            self._missing[position] = Missing(instant, name, mark.describe())
+        elif mark.currency != self._settlement:
+            tried = f"{mark.source} quotes {mark.currency}, but the contract settles in {self._settlement}"
+            self._missing[position] = Missing(instant, name, tried)
         else:
             self.price[position] = mark.price
             self.price_usd[position] = mark.price_usd
 
 
-class Sheet:
-    """Values holdings at a list of instants against one market; what it looked up serves every portfolio.
-
-    Positions are indices into the instants; ranges of them are [first, end).
-    """
-
-    def __init__(self, market: Market, registry: Registry, instants: Sequence[datetime]) -> None:
-        self._market = market
-        self._registry = registry
-        self._instants = instants
-        self._tokens: dict[str, _TokenColumn] = {}
-        self._marks: dict[PerpKey, _MarkColumn] = {}
-
-    def value(self, described: Described, share_class: str, first: int, end: int) -> tuple[list[Span], list[Missing]]:
-        """A span per holding; those with a gap anywhere in the range are returned as missing, never as zero."""
-        share = self._token(share_class)
-        tokens = [self._token(holding.token) for holding in described.holdings]
-        marks = [self._mark(perp) for perp in described.perps]
-        settlements = [self._token(mark.currency) for mark in marks]
-        self._look_up({share, *tokens, *marks, *settlements}, first, end)
-        spans: list[Span] = []
-        missing: list[Missing] = []
-        for holding, token in zip(described.holdings, tokens, strict=True):
-            if gaps := _gaps((token, share), first, end):
-                missing += gaps
-            else:
-                spans.append(_holding_span(holding, token, share, first, end))
-        for perp, mark, settlement in zip(described.perps, marks, settlements, strict=True):
-            if gaps := _gaps((mark, settlement, share), first, end):
-                missing += gaps
-            else:
-                spans.append(_perp_span(perp, mark, settlement, share, first, end))
-        return spans, list(dict.fromkeys(missing))
-
-    def _look_up(self, columns: set[_TokenColumn | _MarkColumn], first: int, end: int) -> None:
-        """Ask what was not asked before, instant by instant: a market answers all names of one instant best."""
-        open_columns = [c for c in columns if c.asked.count(b"\x00", first, end)]
-        if not open_columns:
-            return
-        for position in range(first, end):
-            instant = self._instants[position]
-            for column in open_columns:
-                if not column.asked[position]:
-                    column.ask(self._market, self._registry, instant, position)
-                    column.asked[position] = 1
-
-    def _token(self, name: str) -> _TokenColumn:
-        column = self._tokens.get(name)
-        if column is None:
-            column = self._tokens[name] = _TokenColumn(name, len(self._instants))
-        return column
-
-    def _mark(self, perp: PerpHolding) -> _MarkColumn:
-        key = (perp.venue, perp.instrument)
-        column = self._marks.get(key)
-        if column is None:
-            column = self._marks[key] = _MarkColumn(*key, len(self._instants))
-        return column
-
-
-def _gaps(columns: Iterable[_Column], first: int, end: int) -> list[Missing]:
-    return [gap for column in columns if column.missing for gap in column.gaps(first, end)]
-
-
-def _holding_span(holding: Holding, token: _TokenColumn, share: _TokenColumn, first: int, end: int) -> Span:
-    times, quantize, quantum, signed = CONTEXT.multiply, CONTEXT.quantize, VALUE_QUANTUM, holding.signed_amount
-    return Span(
-        *holding[:6],
-        token.rate[first:end],
-        token.price_usd[first:end],
-        [quantize(times(signed, unit), quantum) for unit in token.usd[first:end]],
-        [quantize(times(signed, unit), quantum) for unit in token.units(share, first, end)],
-    )
-
-
-def _perp_span(
-    perp: PerpHolding, mark: _MarkColumn, settlement: _TokenColumn, share: _TokenColumn, first: int, end: int
-) -> Span:
-    """Linear contracts: PnL = (mark - entry) x signed size in the settlement coin, converted by that coin's price."""
-    size, entry = perp.position.size, perp.position.entry_price
-    pnl = [multiply(subtract(price, entry), size) for price in mark.price[first:end]]
-    return Span(
-        perp.venue,
-        perp.venue,
-        perp.instrument,
-        perp.base,
-        Side.PERP.value,
-        size,
-        [ONE] * (end - first),
-        mark.price_usd[first:end],
-        [quantize_value(multiply(a, unit)) for a, unit in zip(pnl, settlement.usd[first:end], strict=True)],
-        [quantize_value(multiply(a, unit)) for a, unit in zip(pnl, settlement.units(share, first, end), strict=True)],
-    )
+def _line(span: Span, figures: Figures) -> Line:
+    holding = span.run.holding
+    return Line(*holding[:6], figures.rate[0], figures.price_usd[0], figures.value_usd[0], span.value[0])

@@ -7,8 +7,8 @@ passed over, and the reason is kept for whoever ends up without an answer.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, TypeAlias
@@ -19,7 +19,7 @@ import pyarrow as pa
 from basis_pipeline.domain.errors import InputError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import ONE, ZERO, canonical, multiply, quantize_rate, quantize_value
-from basis_pipeline.domain.quotes import Quote, Rate, Unavailable
+from basis_pipeline.domain.quotes import Quote, QuoteColumn, Rate, Unavailable
 from basis_pipeline.market.plans import MICROSECOND, Plan, Plans, Source
 from basis_pipeline.market.routing import USD, SeriesRef
 from basis_pipeline.market.store import Store, StoredSeries
@@ -105,6 +105,26 @@ class _Moment:
         self.rates: dict[str, Rate | Unavailable] = {}
 
 
+class _Dense(NamedTuple):
+    """Usable observations stamped exactly at each of some instants: USD per unit unrounded, and as quoted."""
+
+    usd: list[Decimal]
+    values: list[Decimal]
+    currency: str
+    label: str
+
+
+class _Column:
+    """Consecutive instants asked about together, and what was found for them."""
+
+    __slots__ = ("dense", "instants", "stamps")
+
+    def __init__(self, instants: list[datetime], stamps: list[int]) -> None:
+        self.instants = instants
+        self.stamps = stamps
+        self.dense: dict[str, _Dense | None] = {}
+
+
 class MarketWindow:
     """The ``Market`` of history for instants from ``first`` to ``last``; an instant outside is an ``InputError``.
 
@@ -120,6 +140,7 @@ class MarketWindow:
         self._last_us = to_us(last)
         self._slices: dict[SeriesRef, _Slice | None] = {}
         self._latest: _Moment | None = None
+        self._column: _Column | None = None
 
     def price(self, token: str, at: datetime) -> Quote | Unavailable:
         """USD price of a token; its quote currency is converted by that currency's own route as of the same instant."""
@@ -167,6 +188,77 @@ class MarketWindow:
             answer = self.rate(name, at)
             if isinstance(answer, Rate):
                 yield name, answer
+
+    def prices(self, token: str, instants: Sequence[datetime]) -> QuoteColumn | None:
+        """``price`` at each instant, where every series it needs has a sound observation at each of them."""
+        dense = self._dense_price(token, self._instants(instants), ())
+        return None if dense is None else _quotes(dense)
+
+    def marks(self, venue: str, instrument: str, instants: Sequence[datetime]) -> QuoteColumn | None:
+        """``mark`` at each instant, like ``prices``."""
+        dense = self._dense(self._plans.mark(venue, instrument), self._instants(instants), ())
+        return None if dense is None else _quotes(dense)
+
+    def rates(self, name: str, instants: Sequence[datetime]) -> list[Decimal] | None:
+        """``rate`` at each instant, like ``prices``."""
+        found = self._dense_values(self._plans.rate(name), self._instants(instants))
+        if found is None:
+            return None
+        source, values = found
+        part = self._slices[source.ref]
+        return [quantize_rate(value) for value in values] if part and part.places > _RATE_PLACES else values
+
+    def _instants(self, instants: Sequence[datetime]) -> _Column:
+        if self._column is None or self._column.instants != instants:
+            stamps = [to_us(at) for at in instants]
+            if not stamps:
+                raise InputError("instants: none are given")
+            if not self._first_us <= min(stamps) <= max(stamps) <= self._last_us:
+                raise InputError(
+                    f"instants: {iso(instants[0])} to {iso(instants[-1])} are not all inside the loaded window "
+                    f"{iso(self.first)} to {iso(self.last)}"
+                )
+            self._column = _Column(list(instants), stamps)
+        return self._column
+
+    def _dense_price(self, token: str, column: _Column, path: tuple[str, ...]) -> _Dense | None:
+        token = self._plans.routing.priced_as(token)
+        if token not in column.dense:
+            plan = self._plans.price(token)
+            cyclic = plan.cyclic or token in path
+            column.dense[token] = None if cyclic else self._dense(plan, column, (*path, token))
+        return column.dense[token]
+
+    def _dense(self, plan: Plan, column: _Column, path: tuple[str, ...]) -> _Dense | None:
+        found = self._dense_values(plan, column)
+        if found is None:
+            return None
+        source, values = found
+        if source.quote == USD:
+            return _Dense(values, values, USD, source.label)
+        unit = self._dense_price(source.quote, column, path)
+        if unit is None:
+            return None
+        return _Dense(list(map(multiply, values, unit.usd)), values, source.quote, source.label)
+
+    def _dense_values(self, plan: Plan, column: _Column) -> tuple[Source, list[Decimal]] | None:
+        """The first existing source and its values, if it has one sound observation at exactly each instant.
+
+        None sends the caller the long way, instant by instant, which knows about age, duplicates and fallbacks.
+        """
+        stamps = column.stamps
+        for source in plan.sources:
+            part = self._load(source.ref)
+            if part is None:
+                continue
+            start = bisect_left(part.stamps, stamps[0])
+            end = start + len(stamps)
+            followed_by_another = part.stamps[end : end + 1] == stamps[-1:]
+            if followed_by_another or part.stamps[start:end] != stamps:
+                return None
+            values = part.values[start:end]
+            return None if min(values) <= ZERO else (source, values)
+        return None
 
     def _moment(self, at: datetime) -> _Moment:
         latest = self._latest
@@ -270,3 +362,9 @@ class MarketWindow:
             oldest = self._first_us - self._plans.look_back_us
             self._slices[ref] = None if stored is None else _Slice(stored, oldest, self._last_us)
         return self._slices[ref]
+
+
+def _quotes(dense: _Dense) -> QuoteColumn | None:
+    """The observations as quotes; None when one is too small to be stored, which only the long way can explain."""
+    rounded = [quantize_value(usd) for usd in dense.usd]
+    return None if min(rounded) <= ZERO else QuoteColumn(rounded, dense.values, dense.currency)

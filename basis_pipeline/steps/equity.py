@@ -6,20 +6,19 @@ and then the step raises one error that lists every gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-from basis_pipeline.domain.equity import Equity, totals
+from basis_pipeline.domain.equity import totals
 from basis_pipeline.domain.errors import MissingPriceError
-from basis_pipeline.domain.instants import HOUR, day_start, hours_of, iso
-from basis_pipeline.domain.quotes import Market
-from basis_pipeline.domain.tokens import Registry
-from basis_pipeline.domain.valuation import Missing, Sheet, Span, describe_book
-from basis_pipeline.ledger.snapshot import LedgerSnapshot
+from basis_pipeline.domain.instants import HOUR, hours_of, iso
+from basis_pipeline.domain.valuation import Missing, Sheet, Span
+from basis_pipeline.ledger.snapshot import LedgerSnapshot, PortfolioState
 from basis_pipeline.steps.columns import ColumnBuilder
-from basis_pipeline.steps.cursor import BookCursor, open_cursors
+from basis_pipeline.steps.cursor import open_cursors
+from basis_pipeline.steps.holdings import BookHistory, Held
 from basis_pipeline.steps.market import WINDOW_DAYS
 from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.publishing import Closing, StepReport, publish, report
@@ -28,6 +27,7 @@ from basis_pipeline.warehouse.dayfiles import Columns, warehouse_root, write_day
 POSITIONS = "equity_positions"
 SNAPSHOTS = "equity_snapshots"
 TABLES = (POSITIONS, SNAPSHOTS)
+HOURS_PER_DAY = 24
 
 
 class Gap(NamedTuple):
@@ -78,92 +78,78 @@ def project_equity(ports: Ports, days: DayRange) -> StepReport:
 def _days(
     ports: Ports, snapshot: LedgerSnapshot, days: DayRange, findings: _Findings
 ) -> Iterator[tuple[str, date, Columns]]:
-    books = [_ValuedBook(cursor, ports.registry) for cursor in open_cursors(snapshot, days.first, days.last)]
+    books = [BookHistory(cursor, ports.registry) for cursor in open_cursors(snapshot, days.first, days.last)]
     done = 0
     for chunk in days.chunks(WINDOW_DAYS):
-        market = ports.market.window(day_start(chunk[0]), day_start(chunk[-1]) + 23 * HOUR)
-        for day in chunk:
-            positions, snapshots = _day(market, ports.registry, books, day, findings)
-            yield POSITIONS, day, positions
-            yield SNAPSHOTS, day, snapshots
+        hours = [hour for day in chunk for hour in hours_of(day)]
+        sheet = Sheet(ports.market.window(hours[0], hours[-1]), ports.registry, hours)
+        rows = {day: (ColumnBuilder(POSITIONS), ColumnBuilder(SNAPSHOTS)) for day in chunk}
+        for book in books:
+            state = book.cursor.state
+            blocks, missing = _value(sheet, book.advance(hours), state.share_class)
+            findings.gaps.extend(Gap(state.portfolio, *gap) for gap in missing)
+            for block in blocks:
+                _add_rows(sheet, state, block, rows, findings)
+        for day, (positions, snapshots) in rows.items():
+            yield POSITIONS, day, positions.columns
+            yield SNAPSHOTS, day, snapshots.columns
             done += 1
             ports.progress("equity", done, len(days))
 
 
-def _day(
-    market: Market, registry: Registry, books: list[_ValuedBook], day: date, findings: _Findings
-) -> tuple[Columns, Columns]:
-    hours = hours_of(day)
-    sheet = Sheet(market, registry, hours)
-    positions = ColumnBuilder(POSITIONS)
-    snapshots = ColumnBuilder(SNAPSHOTS)
-    closings: dict[str, Closing] = {}
-    for book in books:
-        state = book.cursor.state
-        valued, gaps = book.value(sheet, hours)
-        if gaps:
-            findings.gaps += gaps
-            continue
-        for segment in valued:
-            instants = hours[segment.first : segment.end]
-            for span in segment.spans:
-                positions.extend(len(instants), instants, state.portfolio, *span)
-            figures = zip(*segment.totals, strict=True)
-            snapshots.extend(len(instants), instants, state.portfolio, state.share_class, *figures, segment.sequences)
-        if valued:
-            closings[state.portfolio] = Closing(state.share_class, valued[-1].totals[-1])
-    findings.closings[day] = closings
-    return positions.columns, snapshots.columns
-
-
-class _Segment(NamedTuple):
-    """Consecutive hours [first, end) of a day over which a book did not change, valued."""
+class _Block(NamedTuple):
+    """Consecutive hours [first, end) of a sheet, all of them valued; ``sequences`` has the ledger's at each."""
 
     first: int
     end: int
     spans: list[Span]
-    totals: list[Equity]
     sequences: list[int]
 
 
-class _ValuedBook:
-    """One portfolio on its way through the days; its holdings are described again only when its book changes."""
-
-    def __init__(self, cursor: BookCursor, registry: Registry) -> None:
-        self.cursor = cursor
-        self._registry = registry
-        self._described = describe_book(cursor.book, registry)
-        self._version = cursor.book.version
-
-    def value(self, sheet: Sheet, hours: Sequence[datetime]) -> tuple[list[_Segment], list[Gap]]:
-        """The day in segments, and every gap in it."""
-        state = self.cursor.state
-        segments: list[_Segment] = []
-        gaps: list[Gap] = []
-        sequences: list[int] = []
-        first = sum(1 for hour in hours if hour < state.start)
-
-        def close(end: int) -> None:
-            if sequences:
-                start = end - len(sequences)
-                spans, missing = sheet.value(self._described, state.share_class, start, end)
-                gaps.extend(_gap(state.portfolio, gap) for gap in missing)
-                segments.append(_Segment(start, end, spans, totals(spans, end - start), list(sequences)))
-                sequences.clear()
-
-        for position in range(first, len(hours)):
-            self.cursor.advance(hours[position])
-            if self.cursor.book.version != self._version:
-                close(position)
-                self._described = describe_book(self.cursor.book, self._registry)
-                self._version = self.cursor.book.version
-            sequences.append(self.cursor.sequence)
-        close(len(hours))
-        return segments, gaps
+def _value(sheet: Sheet, held: Held, share_class: str) -> tuple[list[_Block], list[Missing]]:
+    """What was held, valued in one block; where something is missing, without the days it is missing on."""
+    spans, missing = sheet.value(held.runs, share_class)
+    if not missing:
+        return [_Block(held.first, held.end, spans, held.sequences)], []
+    blocks = []
+    for midnight in range(0, held.end, HOURS_PER_DAY):
+        day = held.between(midnight, midnight + HOURS_PER_DAY)
+        spans, gaps = sheet.value(day.runs, share_class)
+        if not gaps:
+            blocks.append(_Block(day.first, day.end, spans, day.sequences))
+    return blocks, missing
 
 
-def _gap(portfolio: str, missing: Missing) -> Gap:
-    return Gap(portfolio, missing.instant, missing.name, missing.tried)
+def _add_rows(
+    sheet: Sheet,
+    state: PortfolioState,
+    block: _Block,
+    rows: dict[date, tuple[ColumnBuilder, ColumnBuilder]],
+    findings: _Findings,
+) -> None:
+    """The block's rows, each to its own day."""
+    for run, value in block.spans:
+        # The first six fields of a holding are the columns from account to amount.
+        figures = (*sheet.figures(run), value)
+        for day, first, end in _days_of(sheet, run.first, run.end):
+            part = slice(first - run.first, end - run.first)
+            columns = (*run.holding[:6], *(column[part] for column in figures))
+            rows[day][0].extend(end - first, sheet.instants[first:end], state.portfolio, *columns)
+    equity = totals(block.spans, block.first, block.end)
+    for day, first, end in _days_of(sheet, block.first, block.end):
+        part = slice(first - block.first, end - block.first)
+        columns = (*zip(*equity[part], strict=True), block.sequences[part])
+        rows[day][1].extend(end - first, sheet.instants[first:end], state.portfolio, state.share_class, *columns)
+        closing = Closing(state.share_class, equity[part][-1])
+        findings.closings.setdefault(day, {})[state.portfolio] = closing
+
+
+def _days_of(sheet: Sheet, first: int, end: int) -> Iterator[tuple[date, int, int]]:
+    """The days in [first, end) of a sheet of whole days, each with its part of the range."""
+    while first < end:
+        stop = min(end, first - first % HOURS_PER_DAY + HOURS_PER_DAY)
+        yield sheet.instants[first].date(), first, stop
+        first = stop
 
 
 def _describe(gaps: tuple[Gap, ...]) -> str:
