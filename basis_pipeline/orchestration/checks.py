@@ -1,0 +1,277 @@
+"""Asset checks: what must hold for the published rows of the run's days, or of all days when a check runs alone.
+
+Blocking are the structural truths without which a wrong number would go on downstream. What the market data lacks does
+not block: a bad observation is never used, and the equity step itself refuses what it cannot value, portfolio by
+portfolio, so that one gap does not cost every portfolio its equity.
+"""
+
+# ruff: noqa: I002 - Dagster compares the annotation of `context` with its classes; as text it would refuse it.
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, timedelta
+from functools import partial
+
+import dagster as dg
+import duckdb
+
+from basis_pipeline.domain.instants import DAY, HOUR, day_start, first_hour_at_or_after
+from basis_pipeline.home import Home
+from basis_pipeline.ledger.verification import verify
+from basis_pipeline.market.checks import Severity, check_history
+from basis_pipeline.market.store import market_files
+from basis_pipeline.orchestration.days import days_of_run
+from basis_pipeline.orchestration.failures import readable_failures
+from basis_pipeline.orchestration.metadata import Metadata, markdown_table
+from basis_pipeline.orchestration.resources import HomeResource
+from basis_pipeline.steps import balance_changes, equity, positions
+from basis_pipeline.steps.market import CONVERSION_RATES, PRICES
+from basis_pipeline.steps.ports import DayRange, Ports
+from basis_pipeline.steps.proofs import PROOFS, Proof, contradictions
+from basis_pipeline.steps.publishing import current_day_files
+from basis_pipeline.warehouse.catalogue import connect_memory
+from basis_pipeline.warehouse.dayfiles import DayFile
+
+_SHOWN_MAX = 20
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a check looks at: the current day files of the days in question, as tables, and where they came from."""
+
+    home: Home
+    ports: Ports
+    days: DayRange
+    files: list[DayFile]
+    connection: duckdb.DuckDBPyConnection
+
+    def published_days(self, table: str) -> list[date]:
+        return sorted(file.day for file in self.files if file.table == table)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found. A failure that is only a warning blocks nothing, whatever the check."""
+
+    passed: bool
+    summary: str
+    metadata: Metadata = field(default_factory=dict)
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """One asset check."""
+
+    asset: str
+    name: str
+    description: str
+    evaluate: Callable[[Evidence], Verdict]
+    blocking: bool = True
+
+    @property
+    def key(self) -> dg.AssetCheckKey:
+        return dg.AssetCheckKey(dg.AssetKey(self.asset), self.name)
+
+
+def check_steps() -> list[dg.AssetChecksDefinition]:
+    """The checks, one Dagster step for assets that belong together."""
+    return [
+        _step("check_ledger", (balance_changes.TABLE,)),
+        _step("check_positions", positions.TABLES),
+        _step("check_market", (PRICES, CONVERSION_RATES)),
+        _step("check_equity", equity.TABLES),
+    ]
+
+
+def _step(step_name: str, assets: tuple[str, ...]) -> dg.AssetChecksDefinition:
+    checks = [check for check in CHECKS if check.asset in assets]
+    specs = [dg.AssetCheckSpec(c.name, asset=c.asset, description=c.description, blocking=c.blocking) for c in checks]
+
+    @dg.multi_asset_check(name=step_name, specs=specs, can_subset=True)
+    def run_checks(context: dg.AssetCheckExecutionContext, home: HomeResource) -> Iterator[dg.AssetCheckResult]:
+        with readable_failures(), home.open() as (opened, ports):
+            files, days = _in_question(ports, days_of_run(context.run.tags))
+            with connect_memory(ports.home, files) as connection:
+                evidence = Evidence(opened, ports, days, files, connection)
+                for check in checks:
+                    if check.key in context.selected_asset_check_keys:
+                        yield _result(check, check.evaluate(evidence), days)
+
+    return run_checks
+
+
+def _in_question(ports: Ports, days: DayRange | None) -> tuple[list[DayFile], DayRange]:
+    files = current_day_files(ports)
+    if days is None:
+        published = [file.day for file in files] or [ports.clock().date()]
+        return files, DayRange(min(published), max(published))
+    return [file for file in files if days.first <= file.day <= days.last], days
+
+
+def _result(check: Check, verdict: Verdict, days: DayRange) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=check.asset,
+        check_name=check.name,
+        passed=verdict.passed,
+        severity=dg.AssetCheckSeverity.WARN if verdict.warning else dg.AssetCheckSeverity.ERROR,
+        description=verdict.summary,
+        metadata={"days": f"{days.first} to {days.last}", **verdict.metadata},
+    )
+
+
+def _nothing_found(summary: str, sql: str, evidence: Evidence, *, warning: bool = False) -> Verdict:
+    """Passes when the query finds no row; shows the first of those it finds."""
+    found = contradictions(evidence.connection, sql)
+    if not found.count:
+        return Verdict(True, summary)
+    shown = {"rows": found.count, "first": markdown_table(found.columns, found.first)}
+    return Verdict(False, f"{found.count} rows say otherwise: {found}", shown, warning)
+
+
+def _proof(proof: Proof) -> Check:
+    return Check(proof.table, proof.name, proof.statement, partial(_nothing_found, proof.statement, proof.sql))
+
+
+def _chain_intact(evidence: Evidence) -> Verdict:
+    verified = verify(evidence.ports.ledger.engine)
+    entries: Metadata = {"entries": verified.entries}
+    if not verified.problems:
+        return Verdict(True, f"{verified.entries} entries continue each other and are as they were recorded.", entries)
+    shown = markdown_table(("portfolio", "sequence", "entry", "problem"), verified.problems[:_SHOWN_MAX])
+    named = "; ".join(str(problem) for problem in verified.problems[:3])
+    return Verdict(False, f"{len(verified.problems)} problems: {named}", {**entries, "problems": shown})
+
+
+def _fresh(table: str, name: str, evidence: Evidence) -> Verdict:
+    limit = evidence.home.market.routing.look_back
+    hours = limit / HOUR
+    sql = (
+        f"SELECT as_of, {name}, source, observed_at FROM {table} "
+        f"WHERE as_of - observed_at > INTERVAL {limit // timedelta(seconds=1)} SECOND"
+    )
+    return _nothing_found(f"Nothing is older than {hours:g} hours, the longest age the settings allow.", sql, evidence)
+
+
+def _complete(table: str, keys: str, evidence: Evidence) -> Verdict:
+    sql = f"""
+        SELECT {keys}, min(as_of) AS first, max(as_of) AS last, count(*) AS hours,
+            date_diff('hour', min(as_of), max(as_of)) + 1 - count(*) AS missing_hours
+        FROM {table} GROUP BY {keys} HAVING missing_hours > 0 ORDER BY missing_hours DESC
+    """
+    summary = "Every series has a value at each hour between its first and its last."
+    return _nothing_found(summary, sql, evidence, warning=True)
+
+
+def _findings(price_file: bool, evidence: Evidence) -> Verdict:
+    prices, reserves = market_files(evidence.home.market.directory)
+    file = (prices if price_file else reserves).name
+    first, end = day_start(evidence.days.first), day_start(evidence.days.last) + DAY
+    found = [f for f in check_history(evidence.home.market, first - HOUR, end) if f.file == file]
+    wrong = [f for f in found if f.severity is not Severity.INFO]
+    shown = {"findings": markdown_table(("severity", "finding"), [(f.severity, f.message) for f in found[:_SHOWN_MAX]])}
+    if not wrong:
+        return Verdict(True, f"{file}: nothing is missing or contradictory.", shown if found else {})
+    warning = all(f.severity is Severity.WARNING for f in wrong)
+    named = "; ".join(f.message for f in wrong[:3])
+    return Verdict(False, f"{file}: {len(wrong)} findings: {named}", shown, warning)
+
+
+def _every_holding_valued(evidence: Evidence) -> Verdict:
+    sql = """
+        WITH held AS (
+            SELECT as_of, portfolio, 'wallet' AS account, token FROM wallet_balances WHERE balance <> 0
+            UNION ALL SELECT as_of, portfolio, venue, token FROM cex_balances WHERE balance <> 0
+            UNION ALL SELECT as_of, portfolio, venue, instrument FROM perp_positions WHERE size <> 0
+        ),
+        valued AS (SELECT DISTINCT as_of, portfolio, account, token, true AS has_line FROM equity_positions)
+        SELECT as_of, portfolio, account, token, has_line IS NULL AS not_valued
+        FROM held FULL JOIN valued USING (as_of, portfolio, account, token)
+        SEMI JOIN equity_snapshots USING (as_of, portfolio)
+        WHERE has_line IS NULL OR held.token IS NULL
+    """
+    return _nothing_found("Equity has a line for each holding and for nothing else.", sql, evidence)
+
+
+def _every_hour_present(evidence: Evidence) -> Verdict:
+    found = evidence.connection.execute(
+        "SELECT portfolio, as_of::DATE AS day, count(*) FROM equity_snapshots GROUP BY portfolio, day"
+    ).fetchall()
+    counted = {(portfolio, day): count for portfolio, day, count in found}
+    missing = []
+    for day in evidence.published_days(equity.SNAPSHOTS):
+        for name, state in evidence.ports.ledger.snapshot().portfolios.items():
+            opening = max(day_start(day), first_hour_at_or_after(state.start.astimezone(UTC)))
+            expected = max((day_start(day) + DAY - opening) // HOUR, 0)
+            if counted.get((name, day), 0) != expected:
+                missing.append((name, day, counted.get((name, day), 0), expected))
+    rows: Metadata = {"rows": sum(counted.values())}
+    if not missing:
+        return Verdict(True, "Each portfolio has a row for every hour since its start.", rows)
+    rows["missing"] = markdown_table(("portfolio", "day", "rows", "expected"), missing[:_SHOWN_MAX])
+    name, day, count, expected = missing[0]
+    summary = f"{len(missing)} portfolio-days are incomplete, first {name} on {day}: {count} of {expected} rows"
+    return Verdict(False, summary, rows)
+
+
+CHECKS = (
+    Check(
+        balance_changes.TABLE,
+        "ledger_chain_intact",
+        "No entry of the ledger was changed, removed or reordered since it was recorded, nor any that was published.",
+        _chain_intact,
+    ),
+    *(_proof(proof) for proof in PROOFS),
+    Check(
+        PRICES,
+        "fresh",
+        "No price is older at its hour than the settings allow (`prices.max_age`).",
+        partial(_fresh, PRICES, "symbol"),
+    ),
+    Check(
+        CONVERSION_RATES,
+        "fresh",
+        "No rate is older at its hour than the settings allow (`prices.max_age`).",
+        partial(_fresh, CONVERSION_RATES, "name"),
+    ),
+    Check(
+        PRICES,
+        "complete",
+        "No series has holes. A held token that cannot be priced stops its portfolio's equity; a hole here only warns.",
+        partial(_complete, PRICES, "symbol, kind, venue"),
+        blocking=False,
+    ),
+    Check(
+        CONVERSION_RATES,
+        "complete",
+        "No rate has holes. A holding that needs a missing one stops its portfolio's equity; a hole here only warns.",
+        partial(_complete, CONVERSION_RATES, "name"),
+        blocking=False,
+    ),
+    Check(
+        PRICES,
+        "source_clean",
+        "The price file has no gaps, repeats, contradictions or values that cannot be.",
+        partial(_findings, True),
+        blocking=False,
+    ),
+    Check(
+        CONVERSION_RATES,
+        "source_clean",
+        "The reserve file has no gaps, repeats, contradictions or falling indices.",
+        partial(_findings, False),
+        blocking=False,
+    ),
+    Check(
+        equity.POSITIONS,
+        "every_holding_valued",
+        "Each balance and each open position has its line, and no line stands for something that is not held.",
+        _every_holding_valued,
+    ),
+    Check(
+        equity.SNAPSHOTS,
+        "every_hour_present",
+        "Each portfolio has one row for every hour of every published day since its start.",
+        _every_hour_present,
+    ),
+)

@@ -1,0 +1,105 @@
+"""The Dagster instance of a home: everything Dagster stores lies in ``<home>/dagster``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from basis_pipeline.domain.errors import ConfigError
+
+CONFIG_NAME = "dagster.yaml"
+LOCATION_NAME = "basis_pipeline"
+_HOME_VARIABLE = "DAGSTER_HOME"
+_NOTE = (
+    "# Written by `basis`, and again whenever the home has moved. The project's own file of this name explains it.\n"
+)
+
+
+def instance_config(directory: Path | str) -> dict[str, Any]:
+    """What ``dagster.yaml`` holds for an instance whose folders lie in ``directory``."""
+    return {
+        "storage": {"sqlite": {"base_dir": f"{directory}/storage"}},
+        "compute_logs": {
+            "module": "dagster._core.storage.local_compute_log_manager",
+            "class": "LocalComputeLogManager",
+            "config": {"base_dir": f"{directory}/compute_logs"},
+        },
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": f"{directory}/artifacts"},
+        },
+        "concurrency": {
+            "pools": {"granularity": "op", "default_limit": 1},
+            "runs": {"max_concurrent_runs": 4},
+        },
+        "run_monitoring": {
+            "enabled": True,
+            "poll_interval_seconds": 10,
+            "free_slots_after_run_end_seconds": 5,
+        },
+        "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
+        "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
+    }
+
+
+def workspace_config() -> dict[str, Any]:
+    """The same code location under the same name as in the project's own workspace.yaml, from any directory."""
+    return {
+        "load_from": [{"python_module": {"module_name": "basis_pipeline.definitions", "location_name": LOCATION_NAME}}]
+    }
+
+
+def prepare_instance(home: Path) -> Path:
+    """Write the instance's configuration into the home if it is not there as it should be; returns its directory.
+
+    That directory is what DAGSTER_HOME must be. ConfigError when it cannot be written.
+    """
+    directory = home.resolve() / "dagster"
+    _write(directory / CONFIG_NAME, instance_config(directory))
+    return directory
+
+
+def prepare_workspace(directory: Path) -> Path:
+    """Write a workspace file beside the instance's configuration; returns its path."""
+    path = directory / "workspace.yaml"
+    _write(path, workspace_config())
+    return path
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    text = _NOTE + yaml.safe_dump(content, sort_keys=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; make the home writable") from error
+
+
+@contextmanager
+def dagster_home(home: Path) -> Iterator[Path]:
+    """DAGSTER_HOME is the home's own instance while the block lasts, and then again what it was."""
+    before = os.environ.get(_HOME_VARIABLE)
+    directory = prepare_instance(home)
+    os.environ[_HOME_VARIABLE] = str(directory)
+    try:
+        yield directory
+    finally:
+        if before is None:
+            del os.environ[_HOME_VARIABLE]
+        else:
+            os.environ[_HOME_VARIABLE] = before

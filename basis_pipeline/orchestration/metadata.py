@@ -1,0 +1,71 @@
+"""What the UI shows of a table (its columns), of a day (a few numbers to plot) and of a run (a small table)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from basis_pipeline.domain.numbers import canonical
+from basis_pipeline.ledger.snapshot import Head
+from basis_pipeline.steps.publishing import Closing, StepReport
+from basis_pipeline.warehouse.tables import Table
+
+Metadata = dict[str, Any]
+
+
+def table_metadata(table: Table) -> Metadata:
+    """The declared columns of a table, for its definition."""
+    columns = [
+        dg.TableColumn(
+            column.name, column.type.value, column.description, dg.TableColumnConstraints(nullable=column.nullable)
+        )
+        for column in table.columns
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns), "dagster/table_name": table.name}
+
+
+def day_metadata(report: StepReport, table: str, day: date, *, with_equity: bool) -> Metadata:
+    """A few numbers of one table and day. Floats on purpose: the UI plots them; the exact ones are in the tables."""
+    metadata: Metadata = {"dagster/partition_row_count": report.rows[table, day]}
+    if report.heads:
+        metadata["ledger entries"] = sum(head.sequence for head in report.heads.values())
+    if with_equity:
+        for portfolio, closing in sorted(report.closings.get(day, {}).items()):
+            unit = closing.share_class
+            metadata[f"{portfolio} equity ({unit})"] = float(closing.equity.total_equity)
+            metadata[f"{portfolio} nav ({unit})"] = float(closing.equity.nav)
+    return metadata
+
+
+def run_metadata(report: StepReport, table: str, *, with_equity: bool) -> Metadata:
+    """What the run did as a whole; attached to its last day, which is what the asset's page shows first."""
+    metadata: Metadata = {"rows in this run": report.row_count(table)}
+    if report.heads:
+        metadata["ledger heads"] = _heads_table(report.heads)
+    if with_equity and report.closings:
+        metadata["last equity"] = _closings_table(report.closings)
+    return metadata
+
+
+def markdown_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MarkdownMetadataValue:
+    """A Markdown table; bars inside a cell are escaped."""
+    lines = [names, ["---"] * len(names), *rows]
+    text = "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return dg.MetadataValue.md(text)
+
+
+def _heads_table(heads: Mapping[str, Head]) -> dg.MarkdownMetadataValue:
+    rows = [(name, head.sequence, f"`{head.hash[:12]}`") for name, head in sorted(heads.items())]
+    return markdown_table(("portfolio", "sequence", "hash"), rows)
+
+
+def _closings_table(closings: Mapping[date, Mapping[str, Closing]]) -> dg.MarkdownMetadataValue:
+    latest = {name: (day, closing) for day in sorted(closings) for name, closing in closings[day].items()}
+    rows = [
+        (name, day, closing.share_class, canonical(closing.equity.total_equity), canonical(closing.equity.nav))
+        for name, (day, closing) in sorted(latest.items())
+    ]
+    return markdown_table(("portfolio", "day", "share class", "equity", "nav"), rows)

@@ -1,0 +1,41 @@
+"""The home as a typed resource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from basis_pipeline.home import Home, open_home
+from basis_pipeline.orchestration.leases import held_lease
+from basis_pipeline.settings import home_path
+from basis_pipeline.steps.ports import Ports, Progress, no_progress
+
+
+class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The home that a run reads and writes."""
+
+    path: str | None = Field(default=None, description="The home's directory; by default BASIS_HOME, else data.")
+    _progress: Progress = PrivateAttr(default_factory=lambda: no_progress)
+
+    @classmethod
+    def watched(cls, home: Path, progress: Progress) -> HomeResource:
+        """For runs in this process: as they are, they tell ``progress`` how far they have come."""
+        resource = cls(path=str(home))
+        resource._progress = progress
+        return resource
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[HomeResource]:
+        """Mark the run as alive while it lasts."""
+        with held_lease(home_path(self.path), context.run_id or "no-run"):
+            yield self
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[Home, Ports]]:
+        """The open home and the ports of a step; closed when the block ends."""
+        with open_home(home_path(self.path)) as home:
+            yield home, home.ports(self._progress)

@@ -1,0 +1,90 @@
+"""Materializing in this process: one Dagster run for a whole range of days, recorded in the home's own instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import dagster as dg
+
+from basis_pipeline.home import open_home
+from basis_pipeline.orchestration.build import JOB, build_definitions
+from basis_pipeline.orchestration.days import daily_partitions, range_tags
+from basis_pipeline.orchestration.instance import dagster_home
+from basis_pipeline.orchestration.leases import end_abandoned_runs, held_lease
+from basis_pipeline.orchestration.resources import HomeResource
+from basis_pipeline.settings import load_settings
+from basis_pipeline.steps.ports import DayRange, Progress, no_progress
+from basis_pipeline.steps.publishing import collect_garbage
+
+_FAILED_CHECK = "DagsterAssetCheckFailedError"
+"""What a blocking check ends its step with; its findings are told by `failed_checks`."""
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended.
+
+    ``errors`` are readable messages, such as the list of everything that could not be valued. ``failed_checks`` are
+    those that failed with an error and ``warnings`` the others, each with what it found.
+    """
+
+    run_id: str
+    success: bool
+    errors: tuple[str, ...]
+    failed_checks: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def materialize(home: Path, first: date, last: date, progress: Progress = no_progress) -> RunOutcome:
+    """Materialize every table for the days in one run, with all checks.
+
+    InputError when a day is outside the partitions, ConfigError when the home's settings are unusable. Everything else
+    that goes wrong is in the outcome, and in the UI.
+    """
+    home = home.resolve()
+    tags = range_tags(daily_partitions(load_settings(home)), DayRange(first, last))
+    # Without a pool: a run in the UI that died with its slot would otherwise hold this one up for ever.
+    job = build_definitions(home, pool=None).resolve_job_def(JOB)
+    run_id = str(uuid4())
+    with dagster_home(home), dg.DagsterInstance.get() as instance, held_lease(home, run_id):
+        end_abandoned_runs(instance, home)
+        result = job.execute_in_process(
+            run_config=_QUIET,
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            tags={**tags, "dagster/max_retries": "0", "basis/started_by": "basis materialize"},
+            resources={"home": dg.ResourceDefinition.hardcoded_resource(HomeResource.watched(home, progress))},
+        )
+    with open_home(home) as opened:
+        collect_garbage(opened.ports())
+    evaluations = [evaluation for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
+    is_error = dg.AssetCheckSeverity.ERROR
+    return RunOutcome(
+        run_id,
+        result.success,
+        tuple(_errors(result)),
+        tuple(_describe(e) for e in evaluations if e.severity is is_error),
+        tuple(_describe(e) for e in evaluations if e.severity is not is_error),
+    )
+
+
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        failed = event.step_failure_data
+        if failed.user_failure_data is not None and failed.user_failure_data.description:
+            yield failed.user_failure_data.description
+        elif failed.error is not None and failed.error.cls_name != _FAILED_CHECK:
+            cause = failed.error.cause or failed.error
+            yield f"{event.step_key}: {cause.message.strip()}"
+
+
+def _describe(evaluation: dg.AssetCheckEvaluation) -> str:
+    return f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}: {evaluation.description}"
