@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from itertools import repeat
 from typing import NamedTuple
 
 from basis_pipeline.domain.errors import InputError
@@ -35,22 +36,23 @@ def total(lines: Iterable[Line]) -> Equity:
     sums = dict(_NOTHING)
     for line in lines:
         sums[line.side] = add(sums[line.side], line.value)
-    return _equity(*sums.values())
+    assets, negative_debts, perps, in_transit, locked = sums.values()
+    equity = add(assets, negative_debts)
+    nav = add(equity, add(perps, add(in_transit, locked)))
+    return Equity(equity, assets, subtract(ZERO, negative_debts), perps, in_transit, locked, nav)
 
 
-def totals(spans: Iterable[Span], first: int, end: int) -> list[Equity]:
-    """``total`` at each position of [first, end) of the sheet that valued the spans."""
+def totals(spans: Iterable[Span], first: int, end: int) -> list[list[Decimal]]:
+    """``total`` at each position of [first, end) of the sheet that valued the spans: a column per field of Equity."""
     sums = {side: [ZERO] * end for side in _NOTHING}
     for run, value in spans:
         column = sums[run.holding.side]
         column[run.first : run.end] = map(add, column[run.first : run.end], value)
-    return [_equity(*figures) for figures in zip(*(column[first:] for column in sums.values()), strict=True)]
-
-
-def _equity(assets: Decimal, negative_debts: Decimal, perps: Decimal, in_transit: Decimal, locked: Decimal) -> Equity:
-    equity = add(assets, negative_debts)
-    beside = add(add(perps, in_transit), locked)
-    return Equity(equity, assets, subtract(ZERO, negative_debts), perps, in_transit, locked, add(equity, beside))
+    assets, negative_debts, perps, in_transit, locked = (column[first:] for column in sums.values())
+    equity = list(map(add, assets, negative_debts))
+    debts = list(map(subtract, repeat(ZERO), negative_debts))
+    nav = list(map(add, equity, map(add, perps, map(add, in_transit, locked))))
+    return [equity, assets, debts, perps, in_transit, locked, nav]
 
 
 def by_venue(lines: Iterable[Line]) -> dict[str, Decimal]:

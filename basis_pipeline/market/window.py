@@ -117,12 +117,13 @@ class _Dense(NamedTuple):
 class _Column:
     """Consecutive instants asked about together, and what was found for them."""
 
-    __slots__ = ("dense", "instants", "stamps")
+    __slots__ = ("dense", "instants", "quotes", "stamps")
 
     def __init__(self, instants: list[datetime], stamps: list[int]) -> None:
         self.instants = instants
         self.stamps = stamps
         self.dense: dict[str, _Dense | None] = {}
+        self.quotes: dict[str, QuoteColumn | None] = {}
 
 
 class MarketWindow:
@@ -191,8 +192,12 @@ class MarketWindow:
 
     def prices(self, token: str, instants: Sequence[datetime]) -> QuoteColumn | None:
         """``price`` at each instant, where every series it needs has a sound observation at each of them."""
-        dense = self._dense_price(token, self._instants(instants), ())
-        return None if dense is None else _quotes(dense)
+        column = self._instants(instants)
+        token = self._plans.routing.priced_as(token)
+        if token not in column.quotes:
+            dense = self._dense_price(token, column, ())
+            column.quotes[token] = None if dense is None else _quotes(dense)
+        return column.quotes[token]
 
     def marks(self, venue: str, instrument: str, instants: Sequence[datetime]) -> QuoteColumn | None:
         """``mark`` at each instant, like ``prices``."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-from basis_pipeline.domain.equity import totals
+from basis_pipeline.domain.equity import Equity, totals
 from basis_pipeline.domain.errors import MissingPriceError
 from basis_pipeline.domain.instants import HOUR, hours_of, iso
 from basis_pipeline.domain.valuation import Missing, Sheet, Span
@@ -138,9 +138,9 @@ def _add_rows(
     equity = totals(block.spans, block.first, block.end)
     for day, first, end in _days_of(sheet, block.first, block.end):
         part = slice(first - block.first, end - block.first)
-        columns = (*zip(*equity[part], strict=True), block.sequences[part])
+        columns = (*(column[part] for column in equity), block.sequences[part])
         rows[day][1].extend(end - first, sheet.instants[first:end], state.portfolio, state.share_class, *columns)
-        closing = Closing(state.share_class, equity[part][-1])
+        closing = Closing(state.share_class, Equity(*(column[part][-1] for column in equity)))
         findings.closings.setdefault(day, {})[state.portfolio] = closing
 
 

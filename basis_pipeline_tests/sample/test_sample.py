@@ -21,7 +21,7 @@ from basis_pipeline.domain.instants import DAY, HOUR
 from basis_pipeline.domain.intake import parse_update
 from basis_pipeline.domain.positions import Book
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, EXCHANGES, IN_TRANSIT, WALLET
-from basis_pipeline.domain.valuation import Line, Side, Valuer, describe_book
+from basis_pipeline.domain.valuation import Line, Sheet, Side, describe_book
 from basis_pipeline.market.checks import check_history
 from basis_pipeline.market.history import MarketHistory
 from basis_pipeline.sample.generate import START, Sample, SamplePortfolio, default_config, generate
@@ -62,18 +62,18 @@ def opening_book(portfolio: SamplePortfolio) -> Book:
 def value_by_hour(sample: Sample) -> dict[str, list[Hour]]:
     history = MarketHistory(sample.market_data)
     first, last = history.span()
-    valuer = Valuer(history.window(first, last), DEFAULT_REGISTRY)
+    instants = [first + HOUR * n for n in range((last - first) // HOUR + 1)]
+    sheet = Sheet(history.window(first, last), DEFAULT_REGISTRY, instants)
     result = {}
     for portfolio in sample.portfolios:
         book, updates = opening_book(portfolio), list(journal(portfolio))
-        hours, instant = [], first
-        while instant <= last:
+        hours = []
+        for position, instant in enumerate(instants):
             while updates and updates[0].timestamp <= instant:
                 book.apply(updates.pop(0))
-            lines, missing = valuer.at(instant, portfolio.share_class).lines(*describe_book(book, DEFAULT_REGISTRY))
+            lines, missing = sheet.lines(describe_book(book, DEFAULT_REGISTRY), portfolio.share_class, position)
             assert missing == []
             hours.append(Hour(total(lines), lines))
-            instant += HOUR
         assert updates == []
         result[portfolio.name] = hours
     return result
