@@ -15,7 +15,7 @@ from basis_pipeline.domain.instants import HOUR
 from basis_pipeline.domain.positions import Book, PerpPosition
 from basis_pipeline.domain.quotes import Quote, Rate, Unavailable
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, Token, TokenKind
-from basis_pipeline.domain.valuation import Line, Missing, Sheet, describe_book
+from basis_pipeline.domain.valuation import Line, Missing, Run, Sheet, describe_balance, describe_book
 from basis_pipeline_tests.builders import START, FixedMarket
 from basis_pipeline_tests.domain.strategies import amounts, prices
 
@@ -33,8 +33,7 @@ MARKET = FixedMarket(PRICES, {("binance", "ETHUSDT-PERP"): "3010"}, RATES)
 def value(
     book: Book, share_class: str = "USDT", market: FixedMarket = MARKET, registry: Registry = DEFAULT_REGISTRY
 ) -> tuple[list[Line], list[Missing]]:
-    spans, missing = Sheet(market, registry, [START]).value(describe_book(book, registry), share_class, 0, 1)
-    return [span.line(0) for span in spans], missing
+    return Sheet(market, registry, [START]).lines(describe_book(book, registry), share_class, 0)
 
 
 def lines(book: Book, share_class: str = "USDT", market: FixedMarket = MARKET) -> list[Line]:
@@ -213,34 +212,42 @@ class HourlyMarket(FixedMarket):
 
 
 INSTANTS = [START + HOUR * number for number in range(24)]
-LENT = describe_book(Book({("wallet", "aWETH"): Decimal("95.24")}), DEFAULT_REGISTRY)
+LENT = describe_balance("wallet", "aWETH", Decimal("95.24"), DEFAULT_REGISTRY)
+
+
+def lent(first: int, end: int) -> list[Run]:
+    return [Run(LENT, first, end)]
 
 
 def test_a_scaled_balance_stays_constant_while_its_value_grows_with_the_index() -> None:
-    (span,), missing = Sheet(HourlyMarket(), DEFAULT_REGISTRY, INSTANTS).value(LENT, "USDT", 0, 24)
+    sheet = Sheet(HourlyMarket(), DEFAULT_REGISTRY, INSTANTS)
+    (span,), missing = sheet.value(lent(0, 24), "USDT")
     assert missing == []
-    assert {span.line(hour).amount for hour in range(24)} == {Decimal("95.24")}
-    for hour in range(24):
-        index = 1 + Decimal(hour) / 100
-        assert span.line(hour).rate == index
-        assert span.line(hour).value == Decimal("95.24") * index * (1000 + hour)
+    assert span.run.holding.amount == Decimal("95.24")
+    indices = [1 + Decimal(hour) / 100 for hour in range(24)]
+    assert sheet.figures(span.run).rate == indices
+    assert span.value == [Decimal("95.24") * index * (1000 + hour) for hour, index in enumerate(indices)]
 
 
 @given(st.integers(0, 23), st.integers(1, 24))
 def test_a_range_of_instants_is_valued_as_each_of_them_alone(first: int, size: int) -> None:
     end = min(24, first + size)
-    (span,), _ = Sheet(HourlyMarket(), DEFAULT_REGISTRY, INSTANTS).value(LENT, "ETH", first, end)
-    for position in range(first, end):
-        (alone,), _ = Sheet(HourlyMarket(), DEFAULT_REGISTRY, [INSTANTS[position]]).value(LENT, "ETH", 0, 1)
-        assert span.line(position - first) == alone.line(0)
+    sheet = Sheet(HourlyMarket(), DEFAULT_REGISTRY, INSTANTS)
+    (span,), _ = sheet.value(lent(first, end), "ETH")
+    rates, prices_usd, values_usd = sheet.figures(span.run)
+    for position in range(end - first):
+        alone = Sheet(HourlyMarket(), DEFAULT_REGISTRY, [INSTANTS[first + position]])
+        ((line,), _) = alone.lines([LENT], "ETH", 0)
+        figures = (rates[position], prices_usd[position], values_usd[position], span.value[position])
+        assert figures == (line.rate, line.price_usd, line.value_usd, line.value)
 
 
 def test_a_gap_in_the_range_makes_the_holding_missing_at_just_those_instants() -> None:
     sheet = Sheet(HourlyMarket(unknown=(3, 5, 20)), DEFAULT_REGISTRY, INSTANTS)
-    spans, missing = sheet.value(LENT, "ETH", 2, 12)
+    spans, missing = sheet.value(lent(2, 12), "ETH")
     assert spans == []
     assert {each.instant for each in missing} == {INSTANTS[3], INSTANTS[5]}
-    spans, missing = sheet.value(LENT, "ETH", 6, 12)
+    spans, missing = sheet.value(lent(6, 12), "ETH")
     assert (len(spans), missing) == (1, [])
 
 
@@ -249,7 +256,7 @@ def test_each_instant_is_asked_once_for_all_portfolios_and_only_where_needed() -
     sheet = Sheet(market, DEFAULT_REGISTRY, INSTANTS)
     both = describe_book(Book({("wallet", "ETH"): Decimal(1), ("okx", "ETH"): Decimal(2)}), DEFAULT_REGISTRY)
     for share_class in ("USDT", "ETH", "USDT"):
-        sheet.value(both, share_class, 3, 5)
+        sheet.value([Run(holding, 3, 5) for holding in both], share_class)
     assert sorted(market.asked) == [(3, "ETH"), (3, "USDT"), (4, "ETH"), (4, "USDT")]
 
 
@@ -292,9 +299,16 @@ def test_the_total_is_the_sum_by_venue_is_the_sum_by_asset_exactly(
 
 def test_totals_over_a_range_are_the_total_at_each_instant() -> None:
     book = Book({("wallet", "aWETH"): Decimal("95.24"), ("okx", "ETH"): Decimal(-3), ("in_transit", "ETH"): Decimal(1)})
-    described = describe_book(book, DEFAULT_REGISTRY)
-    spans, _ = Sheet(HourlyMarket(), DEFAULT_REGISTRY, INSTANTS).value(described, "USDT", 0, 24)
-    assert equity.totals(spans, 24) == [equity.total([span.line(hour) for span in spans]) for hour in range(24)]
+    holdings = describe_book(book, DEFAULT_REGISTRY)
+    sheet = Sheet(HourlyMarket(), DEFAULT_REGISTRY, INSTANTS)
+    # One holding ends before the others: its later hours count nothing.
+    runs = [Run(holding, 2, 24 if number else 10) for number, holding in enumerate(holdings)]
+    spans, _ = sheet.value(runs, "USDT")
+    at_each_hour = [
+        equity.total(sheet.lines((r.holding for r in runs if r.first <= hour < r.end), "USDT", hour)[0])
+        for hour in range(2, 24)
+    ]
+    assert list(map(Equity._make, zip(*equity.totals(spans, 2, 24), strict=True))) == at_each_hour
 
 
 def test_only_assets_and_debts_are_equity_and_the_rest_stands_beside_it() -> None:
