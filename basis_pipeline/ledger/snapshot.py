@@ -73,8 +73,11 @@ class LedgerSnapshot:
         if until is not None:
             query = query.where(entries.c.timestamp <= until)
         query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
-        with reading(self._engine) as connection:
-            yield from read_entries(connection.execution_options(yield_per=5000).execute(query))
+        with (
+            reading(self._engine) as connection,
+            connection.execution_options(yield_per=5000).execute(query) as rows,  # closed when the caller stops early
+        ):
+            yield from read_entries(rows)
 
     def earliest_after(self, portfolio: str, sequence: int) -> datetime | None:
         """The earliest timestamp among the entries recorded after the sequence; None if there are none."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from basis_pipeline.domain.changes import canonical_content
+from basis_pipeline.domain.instants import iso
+from basis_pipeline.domain.tokens import WALLET
 from basis_pipeline.ledger.database import reading
 from basis_pipeline.ledger.entries import (
     GENESIS_HASH,
@@ -20,6 +22,10 @@ from basis_pipeline.ledger.entries import (
 )
 from basis_pipeline.ledger.publications import current_files
 from basis_pipeline.ledger.schema import entries, legs, portfolios
+
+_CHUNK = 5000
+_UNREADABLE = (ValueError, ArithmeticError, TypeError, AttributeError)
+"""What reading a value raises that was never written by us: a number that is none, an unknown trigger."""
 
 
 class Problem(NamedTuple):
@@ -33,6 +39,15 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         name = f" ({self.entry_id})" if self.entry_id else ""
         return f"{self.portfolio} entry {self.sequence}{name}: {self.what}"
+
+
+class _Unreadable(NamedTuple):
+    """An entry that cannot be read back, so that nothing but its place in the chain is known."""
+
+    sequence: int
+    entry_id: str
+    hash: str
+    why: str
 
 
 class Verified(NamedTuple):
@@ -51,8 +66,16 @@ def verify(engine: Engine) -> Verified:
     with reading(engine) as connection:
         for row in connection.execute(sa.select(portfolios).order_by(portfolios.c.portfolio)).all():
             previous, expected = GENESIS_HASH, 1
+            last = row.start
             for entry in _chain(connection, row.portfolio):
-                problems += _check(entry, previous, expected)
+                if isinstance(entry, _Unreadable):
+                    what = f"its content was changed after it was recorded and cannot be read ({entry.why})"
+                    problems.append(Problem(row.portfolio, entry.sequence, entry.entry_id, what))
+                else:
+                    problems += _check(entry, previous, expected)
+                    last = max(last, entry.update.timestamp)
+                    if entry.sequence == 1:
+                        problems += _check_terms(row, entry)
                 if (row.portfolio, entry.sequence) in published:
                     known[(row.portfolio, entry.sequence)] = entry.hash
                 previous, expected = entry.hash, entry.sequence + 1
@@ -67,6 +90,10 @@ def verify(engine: Engine) -> Verified:
                         "entries were cut off or the head was changed",
                     )
                 )
+            elif row.last_timestamp != last:
+                what = f"last_timestamp was changed: it says {iso(row.last_timestamp)}, the entries reach {iso(last)}"
+                problems.append(Problem(row.portfolio, row.head_sequence, None, what))
+        problems += _misshapen_legs(connection)
     problems += [
         Problem(portfolio, sequence, None, "a published day was built on it, but the ledger no longer holds it")
         for (portfolio, sequence), own in sorted(published.items())
@@ -83,9 +110,77 @@ def _published_heads(engine: Engine) -> dict[tuple[str, int], str]:
     }
 
 
-def _chain(connection: Connection, portfolio: str) -> Iterator[Entry]:
+def _chain(connection: Connection, portfolio: str) -> Iterator[Entry | _Unreadable]:
+    """Every entry by sequence. What tampering left unreadable is found one by one, and does not hide the rest."""
     query = select_entries().where(entries.c.portfolio == portfolio).order_by(entries.c.sequence, legs.c.leg)
-    yield from read_entries(connection.execution_options(yield_per=5000).execute(query))
+    places = (
+        sa.select(entries.c.sequence, entries.c.entry_id, entries.c.hash)
+        .where(entries.c.portfolio == portfolio)
+        .order_by(entries.c.sequence)
+        .limit(_CHUNK)
+    )
+    streaming = connection.execution_options(yield_per=_CHUNK)
+    after = 0
+    while True:
+        try:
+            with streaming.execute(query.where(entries.c.sequence > after)) as rows:
+                for entry in read_entries(rows):
+                    after = entry.sequence
+                    yield entry
+            return
+        except _UNREADABLE:
+            found = connection.execute(places.where(entries.c.sequence > after)).all()
+        for sequence, entry_id, own in found:
+            after = sequence
+            try:
+                with connection.execute(query.where(entries.c.sequence == sequence)) as rows:
+                    alone = list(read_entries(rows))
+            except _UNREADABLE as error:
+                yield _Unreadable(sequence, entry_id, own, f"{type(error).__name__}: {error}")
+                break
+            yield from alone
+
+
+def _check_terms(row: sa.Row[Any], first: Entry) -> Iterator[Problem]:
+    """The portfolio's terms stand in its first entry, which the chain covers."""
+    capital = [(c.venue, c.token, c.delta) for c in first.update.token_changes]
+    if capital != [(WALLET, row.share_class, row.initial_capital)] or first.update.timestamp != row.start:
+        what = "the portfolio's share class, capital or start is not that of its first entry"
+        yield Problem(first.portfolio, first.sequence, first.update.id, what)
+
+
+def _misshapen_legs(connection: Connection) -> Iterator[Problem]:
+    """What a changed leg can hide from the chain, which reads only the columns of its kind: the others, its number."""
+    is_token = legs.c.token.is_not(None)
+    token_only = [legs.c.delta, legs.c.new_balance, legs.c.reason]
+    fixed = {"portfolio", "sequence", "leg", "venue", "token", *(c.name for c in token_only)}
+    perp_only = [column for column in legs.c if column.name not in fixed]
+    mixed = sa.case(
+        (is_token, sa.or_(*(column.is_not(None) for column in perp_only))),
+        else_=sa.or_(*(column.is_not(None) for column in token_only)),
+    )
+    numbers = sa.func.max(legs.c.leg) != sa.func.count() - 1
+    order = sa.func.max(sa.case((is_token, legs.c.leg))) > sa.func.min(sa.case((~is_token, legs.c.leg)))
+    query = (
+        sa.select(legs.c.portfolio, legs.c.sequence, sa.func.min(entries.c.entry_id))
+        .outerjoin_from(
+            legs, entries, sa.and_(entries.c.portfolio == legs.c.portfolio, entries.c.sequence == legs.c.sequence)
+        )
+        .group_by(legs.c.portfolio, legs.c.sequence)
+        .having(
+            sa.or_(
+                sa.func.min(entries.c.entry_id).is_(None),
+                sa.func.min(legs.c.leg) != 0,
+                numbers,
+                order,
+                sa.func.max(sa.case((mixed, 1), else_=0)) == 1,
+            )
+        )
+        .order_by(legs.c.portfolio, legs.c.sequence)
+    )
+    for portfolio, sequence, entry_id in connection.execute(query):
+        what = "its legs were changed after it was recorded" if entry_id else "legs are left of an entry that is gone"
+        yield Problem(portfolio, sequence, entry_id, what)
 
 
 def _check(entry: Entry, previous: str, expected: int) -> Iterator[Problem]:
@@ -99,7 +194,11 @@ def _check(entry: Entry, previous: str, expected: int) -> Iterator[Problem]:
         yield Problem(*name, f"{gone} missing before it")
     elif entry.previous_hash != previous:
         yield Problem(*name, "does not continue the entry before it: reordered or replaced")
-    content = canonical_content(entry.update)
-    own = chain_hash(entry.portfolio, entry.sequence, entry.recorded_at, entry.update, content, entry.previous_hash)
+    try:
+        content = canonical_content(entry.update)
+        own = chain_hash(entry.portfolio, entry.sequence, entry.recorded_at, entry.update, content, entry.previous_hash)
+    except _UNREADABLE as error:
+        yield Problem(*name, f"its content was changed after it was recorded and cannot be read ({error})")
+        return
     if own != entry.hash or hash_content(content) != entry.content_hash:
         yield Problem(*name, "its content was changed after it was recorded")
