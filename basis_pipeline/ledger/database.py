@@ -6,6 +6,7 @@ loss, and a write transaction takes its lock at the start (BEGIN IMMEDIATE), so 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +20,14 @@ from basis_pipeline.domain.errors import LedgerError
 
 BUSY_TIMEOUT_MS = 60_000
 SCHEMA_REVISION = "0001"
-_MIGRATION_LOCK = 0x62617369
-"""Key of PostgreSQL's advisory lock that lets one process migrate at a time ("basi")."""
+_SET_UP_LOCK = 0x62617369
+"""Key of PostgreSQL's advisory lock that lets one process set something up at a time ("basi")."""
 
 
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite ledger file."""
-    return f"sqlite:///{path}"
+    # Quoted: the URL would end at a '?', and "%20" be read as a space, so that the ledger would be another file.
+    return sa.URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def open_engine(url: str) -> Engine:
@@ -83,8 +85,8 @@ def translated() -> Iterator[None]:
     """Database failures as ``LedgerError`` with what to do, without the statement's parameters."""
     try:
         yield
-    except OperationalError as error:
-        reason = str(error.orig)
+    except (OperationalError, sqlite3.OperationalError) as error:  # the latter from BEGIN, which we emit ourselves
+        reason = str(getattr(error, "orig", error))
         if "full" in reason or "No space" in reason:
             raise LedgerError(
                 f"ledger: the disk is full ({reason}); nothing was written. Free space and run again"
@@ -98,6 +100,12 @@ def translated() -> Iterator[None]:
         raise LedgerError(f"ledger: the database refused the operation ({error.orig})") from error
     except SQLAlchemyError as error:
         raise LedgerError(f"ledger: {error}") from error
+
+
+def wait_for_others(connection: Connection) -> None:
+    """Until the transaction ends, no other one sets up what does not exist yet. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SET_UP_LOCK})
 
 
 def prepare(engine: Engine) -> None:
@@ -129,7 +137,6 @@ def migrate(engine: Engine, revision: str | None) -> None:
             "upgrade the product to open this ledger"
         )
     with writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        wait_for_others(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

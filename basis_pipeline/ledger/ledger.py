@@ -7,7 +7,8 @@ up with what others wrote before anything is validated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from basis_pipeline.domain.positions import Book
 from basis_pipeline.domain.reversal import check_mirror, mirror_image
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, SHARE_CLASSES, WALLET, Registry
 from basis_pipeline.ledger import checkpoints
-from basis_pipeline.ledger.database import open_engine, prepare, reading, writing
+from basis_pipeline.ledger.database import open_engine, prepare, reading, wait_for_others, writing
 from basis_pipeline.ledger.entries import (
     GENESIS_HASH,
     Entry,
@@ -132,8 +133,12 @@ class Ledger:
         Raises ``LedgerError`` when the ledger has other terms for it.
         """
         _check_terms(terms)
-        with writing(self.engine) as connection:
-            found = connection.execute(sa.select(portfolios).where(portfolios.c.portfolio == terms.portfolio)).first()
+        query = sa.select(portfolios).where(portfolios.c.portfolio == terms.portfolio)
+        with self._writing(terms.portfolio) as connection:
+            found = connection.execute(query).first()
+            if found is None:
+                wait_for_others(connection)
+                found = connection.execute(query).first()
             if found is not None:
                 _check_same_terms(terms, found)
                 return
@@ -175,21 +180,16 @@ class Ledger:
 
         The error of a refused update carries its position in ``updates`` as ``error.position``.
         """
-        try:
-            with writing(self.engine) as connection:
-                head = self._lock(connection, portfolio)
-                return self._append(connection, portfolio, head, updates)
-        except BaseException:
-            # The book in memory may hold updates whose transaction did not commit.
-            self._books.pop(portfolio, None)
-            raise
+        with self._writing(portfolio) as connection:
+            head = self._lock(connection, portfolio)
+            return self._append(connection, portfolio, head, updates)
 
     def reverse(self, portfolio: str, entry_id: str, timestamp: datetime | None = None) -> Receipt:
         """Post the mirror image of an entry, by default at the entry's own time, so that its effect never was.
 
         Reversing the same entry again is a duplicate and changes nothing.
         """
-        with writing(self.engine) as connection:
+        with self._writing(portfolio) as connection:
             head = self._lock(connection, portfolio)
             original = self._entry(connection, portfolio, entry_id)
             if original.update.trigger is Trigger.INITIAL_CAPITAL:
@@ -197,11 +197,7 @@ class Ledger:
             before, after = self._books_around(connection, portfolio, original)
             moment = original.update.timestamp if timestamp is None else timestamp
             update = mirror_image(original.update, before, after, moment)
-            try:
-                return self._append(connection, portfolio, head, [update])[0]
-            except BaseException:
-                self._books.pop(portfolio, None)
-                raise
+            return self._append(connection, portfolio, head, [update])[0]
 
     def entry(self, portfolio: str, entry_id: str) -> Entry:
         """One entry by its id."""
@@ -213,6 +209,16 @@ class Ledger:
         for entry in read_entries(connection.execute(query.order_by(legs.c.leg))):
             return entry
         raise LedgerError(f"{entry_id!r} is not an entry of {portfolio}; see the column entry_id of balance_changes")
+
+    @contextmanager
+    def _writing(self, portfolio: str) -> Iterator[Connection]:
+        try:
+            with writing(self.engine) as connection:
+                yield connection
+        except BaseException:
+            # The book in memory may hold updates whose transaction did not commit.
+            self._books.pop(portfolio, None)
+            raise
 
     def _lock(self, connection: Connection, portfolio: str) -> _Head:
         row = connection.execute(_LOCK, {"portfolio": portfolio}).first()
