@@ -155,6 +155,8 @@ class Sheet:
 
     def value(self, runs: Iterable[Run], share_class: str) -> tuple[list[Span], list[Missing]]:
         """A span per run. A run with a gap is never valued at zero: its gaps are returned instead, each once."""
+        runs = list(runs)
+        self._look_up(runs, share_class)
         spans: list[Span] = []
         missing: dict[Missing, None] = {}
         for run in runs:
@@ -186,6 +188,19 @@ class Sheet:
             column = self._units[token] = _Units(self, token)
         return column
 
+    def _look_up(self, runs: Sequence[Run], currency: str) -> None:
+        """Ask for each column once over all its runs, not run by run: a balance may change every few hours."""
+        ranges: dict[_Column, tuple[int, int]] = {}
+        for holding, first, end in runs:
+            columns: list[_Column] = [self._share_unit(holding, currency)]
+            if holding.entry_price is not None:
+                columns.append(self._mark(holding))
+            for column in columns:
+                start, stop = ranges.get(column, (first, end))
+                ranges[column] = (min(start, first), max(stop, end))
+        for column, (start, stop) in ranges.items():
+            column.gaps(start, stop)
+
     def _share_unit(self, holding: Holding, currency: str) -> _ShareUnits:
         # The PnL of a linear contract is in its settlement coin and converts by that coin's price.
         token = holding.token if holding.entry_price is None else parse_instrument(holding.token).quote
@@ -202,7 +217,7 @@ class Sheet:
         return column
 
     def _gaps(self, run: Run, currency: str) -> list[Missing]:
-        """Look up what the run needs and return what is missing of it."""
+        """What is missing to value the run."""
         holding, first, end = run
         gaps = [] if holding.entry_price is None else self._mark(holding).gaps(first, end)
         return gaps or self._share_unit(holding, currency).gaps(first, end)

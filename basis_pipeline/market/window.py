@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import repeat
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,7 +19,16 @@ import pyarrow as pa
 
 from basis_pipeline.domain.errors import InputError
 from basis_pipeline.domain.instants import iso
-from basis_pipeline.domain.numbers import ONE, ZERO, canonical, multiply, quantize_rate, quantize_value
+from basis_pipeline.domain.numbers import (
+    CONTEXT,
+    ONE,
+    VALUE_QUANTUM,
+    ZERO,
+    canonical,
+    multiply,
+    quantize_rate,
+    quantize_value,
+)
 from basis_pipeline.domain.quotes import Quote, QuoteColumn, Rate, Unavailable
 from basis_pipeline.market.plans import MICROSECOND, Plan, Plans, Source
 from basis_pipeline.market.routing import USD, SeriesRef
@@ -371,5 +381,5 @@ class MarketWindow:
 
 def _quotes(dense: _Dense) -> QuoteColumn | None:
     """The observations as quotes; None when one is too small to be stored, which only the long way can explain."""
-    rounded = [quantize_value(usd) for usd in dense.usd]
+    rounded = list(map(CONTEXT.quantize, dense.usd, repeat(VALUE_QUANTUM)))
     return None if min(rounded) <= ZERO else QuoteColumn(rounded, dense.values, dense.currency)
