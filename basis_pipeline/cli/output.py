@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 def say(text: str = "", *, bold: bool = False) -> None:
     """A line of the result."""
-    typer.secho(text, bold=bold or None, color=_colour())
+    typer.echo(typer.style(text, bold=True) if bold else text, color=_colour())
 
 
 def note(text: str) -> None:
@@ -41,6 +41,11 @@ def warn(text: str) -> None:
 def complain(text: str) -> None:
     """The error that ends the command."""
     typer.secho(f"error: {text}", err=True, fg=typer.colors.RED, color=_colour())
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 day``, ``1,234 days``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def emit(report: Report, form: Format) -> None:

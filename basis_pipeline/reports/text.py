@@ -44,15 +44,6 @@ def to_text(report: Report) -> list[str]:
     return [_GAP.join(line).rstrip() for line in (lines[0], rule, *lines[1:])]
 
 
-def to_markdown(report: Report) -> str:
-    """The report as a Markdown table, for places that render it."""
-    columns, cells = _shown(report)
-    head = " | ".join(column.name for column in columns)
-    rule = " | ".join("---:" if column.kind in _NUMBERS else "---" for column in columns)
-    body = [" | ".join(text.replace("|", "\\|") for text in row) for row in cells]
-    return "\n".join(f"| {line} |" for line in (head, rule, *body))
-
-
 def _shown(report: Report) -> tuple[list[Column], list[list[str]]]:
     """The columns that say something, and every row's cells in them as text."""
     rows = list(report.rows)

@@ -9,7 +9,7 @@ import typer
 
 from basis_pipeline.cli import exits
 from basis_pipeline.cli.options import HomeOption, examples
-from basis_pipeline.cli.output import note, say
+from basis_pipeline.cli.output import counted, note, say
 
 if TYPE_CHECKING:
     from basis_pipeline.home import Home
@@ -62,7 +62,7 @@ def _warehouse_problems(home: Home) -> list[str]:
         problems.append("warehouse: `basis rebuild` writes these files anew")
     if current.files and not catalogue_is_current(home.path, current.generation):
         problems.append("catalogue: basis.duckdb does not show what is published; any command that reads mends it")
-    _tell("warehouse", f"{len(current.files):,} files", len(problems))
+    _tell("warehouse", counted(len(current.files), "file"), len(problems))
     return problems
 
 
@@ -74,12 +74,12 @@ def _market_problems(home: Home) -> list[str]:
         if finding.severity is not Severity.ERROR:
             note(f"market data: {finding.severity}: {finding.file}: {finding.message}")
     problems = [f"market data: {f.file}: {f.message}" for f in findings if f.severity is Severity.ERROR]
-    _tell("market data", f"{len(findings):,} findings", len(problems))
+    _tell("market data", counted(len(findings), "finding"), len(problems))
     return problems
 
 
 def _tell(what: str, size: str, problems: int) -> None:
-    say(f"{what}: {size}, {f'{problems:,} problems' if problems else 'in order'}")
+    say(f"{what}: {size}, {counted(problems, 'problem') if problems else 'in order'}")
 
 
 @examples(
@@ -101,5 +101,5 @@ def backup(
 
     with open_home(home) as opened:
         done = write_backup(opened, file)
-    say(f"{file}: {done.entries:,} entries of {done.portfolios} portfolios, {done.size:,} bytes, verified")
+    say(f"{file}: {done.entries:,} entries of {counted(done.portfolios, 'portfolio')}, {done.size:,} bytes, verified")
     note("Market data and the warehouse are not in it; restore with tar -xzf, then `basis rebuild` and `basis verify`.")

@@ -24,7 +24,7 @@ from basis_pipeline.cli.options import (
     ToOption,
     examples,
 )
-from basis_pipeline.cli.output import Format, emit, note, say
+from basis_pipeline.cli.output import Format, counted, emit, note, say
 from basis_pipeline.cli.progress import update_progress
 from basis_pipeline.domain.instants import DAY, day_start, iso
 
@@ -186,7 +186,7 @@ def _print_receipt(home: Home, portfolio: str, update: BalanceUpdate, receipt: R
 @examples(
     "export",
     "basis export --portfolio lending > lending.jsonl",
-    "basis export --portfolio lending --from 2024-05-12 --to 2024-05-12 -o day.jsonl.gz",
+    "basis export --from 2024-05-12 --to 2024-05-12 -o day.jsonl.gz",
 )
 def export(
     *,
@@ -214,7 +214,7 @@ def export(
                 sys.stdout.write(f"{line}\n")
             return
         count = _write_journal(output, lines)
-        note(f"{output}: {count:,} updates")
+        note(f"{output}: {counted(count, 'update')}")
 
 
 def _write_journal(path: Path, lines: Iterator[str]) -> int:

@@ -13,7 +13,7 @@ import typer
 from basis_pipeline.cli import exits
 from basis_pipeline.cli.homes import chosen_days
 from basis_pipeline.cli.options import FromOption, HomeOption, ToOption, examples
-from basis_pipeline.cli.output import say, warn
+from basis_pipeline.cli.output import counted, note, say, warn
 from basis_pipeline.cli.progress import day_progress
 from basis_pipeline.domain.instants import DAY
 
@@ -87,11 +87,13 @@ def run_in_dagster(home: Path, first: date, last: date) -> bool:
         outcome = runs.materialize(home, first, last, progress)
     count = (last - first).days + 1
     how = "materialized" if outcome.success else "not complete:"
-    say(f"{first} to {last} ({count:,} days) {how} in {time.monotonic() - began:.1f} s, run {outcome.run_id}")
+    say(f"{first} to {last} ({counted(count, 'day')}) {how} in {time.monotonic() - began:.1f} s, run {outcome.run_id}")
     for error in outcome.errors:
         warn(str(error))
     for check in outcome.failed_checks:
         warn(f"check failed: {check}")
+    for warning in outcome.warnings:
+        note(f"check warns: {warning}")
     return outcome.success and not outcome.failed_checks
 
 
@@ -133,13 +135,13 @@ def rebuild(
             warn(str(error))
             raise typer.Exit(exits.FINDINGS) from error
     _print_rows(reports)
-    say(f"{days.first} to {days.last} ({len(days):,} days) rebuilt in {time.monotonic() - began:.1f} s")
+    say(f"{days.first} to {days.last} ({counted(len(days), 'day')}) rebuilt in {time.monotonic() - began:.1f} s")
 
 
 def _print_rows(reports: Iterable[StepReport]) -> None:
     for report in reports:
         for table in report.tables:
-            say(f"{table}: {report.row_count(table):,} rows")
+            say(f"{table}: {counted(report.row_count(table), 'row')}")
 
 
 def _delete_warehouse(home: Home) -> None:

@@ -12,7 +12,7 @@ from basis_pipeline.cli import exits
 from basis_pipeline.cli.commands.project import run_in_dagster, stale_runs
 from basis_pipeline.cli.homes import published
 from basis_pipeline.cli.options import HomeOption, examples
-from basis_pipeline.cli.output import Format, emit, say
+from basis_pipeline.cli.output import Format, counted, emit, say
 from basis_pipeline.cli.progress import update_progress
 from basis_pipeline.cli.template import TEMPLATE
 from basis_pipeline.domain.errors import ConfigError, InputError
@@ -68,7 +68,7 @@ def ui(
     from basis_pipeline.settings import load_settings
 
     load_settings(home)
-    raise typer.Exit(serve_ui(home, host, port))
+    raise typer.Exit(serve_ui(home.resolve(), host, port))
 
 
 @examples(
@@ -158,7 +158,7 @@ def _check_length(home: Home, days: int | None) -> None:
     there = len(home.all_days())
     if days not in (None, there):
         raise InputError(
-            f"demo: --days {days}, but {home.path} holds a sample of {there} days already; "
+            f"demo: --days {days}, but {home.path} holds a sample of {counted(there, 'day')} already; "
             "leave --days out, or give another --home"
         )
 
@@ -169,7 +169,7 @@ def _import_sample(home: Home) -> None:
     for name, path in _journals(home).items():
         with open_journal(path) as lines, update_progress(name) as progress:
             imported = import_journal(home.ledger, name, lines, str(path), progress)
-        say(f"{name}: {imported.new:,} updates imported, {imported.duplicates:,} there already")
+        say(f"{name}: {counted(imported.new, 'update')} imported, {imported.duplicates:,} there already")
 
 
 def _print_equity(home: Home) -> None:
