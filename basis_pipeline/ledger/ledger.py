@@ -112,7 +112,11 @@ class Ledger:
         self._clock = clock
         self._books: dict[str, tuple[int, int, Book]] = {}
         self.engine = open_engine(url)
-        prepare(self.engine)
+        try:
+            prepare(self.engine)
+        except BaseException:
+            self.engine.dispose()
+            raise
 
     def __enter__(self) -> Ledger:
         return self
