@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import count
 
 from basis_pipeline.domain.changes import BalanceUpdate
-from basis_pipeline.domain.errors import BookError
+from basis_pipeline.domain.errors import BookError, LateEntryError
 from basis_pipeline.domain.positions import Book
 from basis_pipeline.ledger.entries import Entry
 from basis_pipeline.ledger.ledger import Ledger, Terms
@@ -69,8 +69,6 @@ def checked(ledger: Ledger) -> Verified:
 
 def append_what_fits(ledger: Ledger, portfolio: str, updates: Sequence[BalanceUpdate]) -> list[BalanceUpdate]:
     """Append in this order, trying refused ones again as long as anything is accepted; what was accepted."""
-    from basis_pipeline.domain.errors import LateEntryError
-
     accepted: list[BalanceUpdate] = []
     waiting = list(updates)
     while True:

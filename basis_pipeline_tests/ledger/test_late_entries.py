@@ -165,7 +165,7 @@ def test_a_late_position_before_and_a_late_adjustment_within_are_taken(ledger: L
 
 def test_a_late_reduction_that_turns_a_later_one_into_an_increase_without_price_is_refused(ledger: Ledger) -> None:
     ledger.append_many(FUND, [OPEN, update("PERP_ADJUSTED", perp("ADJUST", "-1"), minute=60, entry_id="trim")])
-    with pytest.raises(LateEntryError, match="later entry trim .*needs entry_price or fill_price"):
+    with pytest.raises(LateEntryError, match=r"later entry trim .*needs entry_price or fill_price"):
         ledger.append(FUND, update("PERP_ADJUSTED", perp("ADJUST", "-0.5"), minute=45))
 
 

@@ -73,7 +73,7 @@ def appends_with_little_room(pipe: Connection, url: str, file_size_max: int) -> 
     with Ledger(url) as ledger:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_max, hard))
-        for each in deposits(100_000):
+        for each in deposits(1000):
             try:
                 pipe.send(ledger.append(FUND, each).entry_id)
             except BasisError as error:
