@@ -192,12 +192,9 @@ def _nonzero_size(size: Decimal | None, where: str, action: str) -> Decimal:
 
 
 class Book:
-    """Tokens and derivatives together: both monitors take an update, or neither does.
+    """Tokens and derivatives together: both monitors take an update, or neither does."""
 
-    ``version`` changes whenever something in the book does, so that a reader can tell cheaply whether to look again.
-    """
-
-    __slots__ = ("derivatives", "tokens", "version")
+    __slots__ = ("derivatives", "tokens")
 
     def __init__(
         self,
@@ -206,7 +203,6 @@ class Book:
     ) -> None:
         self.tokens = TokenBalanceMonitor(balances)
         self.derivatives = DerivativeBalanceMonitor(positions)
-        self.version = 0
 
     @property
     def balances(self) -> dict[BalanceKey, Decimal]:
@@ -242,7 +238,6 @@ class Book:
         positions, opened = self.derivatives.stage(derivative_changes, timestamp)
         self.tokens.commit(balances)
         self.derivatives.commit(positions)
-        self.version += 1
         return Applied(after, opened)
 
     def copy(self) -> Book:

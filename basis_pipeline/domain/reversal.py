@@ -14,6 +14,7 @@ from basis_pipeline.domain.changes import (
     TokenChange,
 )
 from basis_pipeline.domain.errors import BookError
+from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import ZERO, subtract
 from basis_pipeline.domain.positions import Book, PerpPosition
 
@@ -24,11 +25,12 @@ def reversal_id(entry_id: str) -> str:
     return own if len(own) <= ID_LENGTH_MAX else f"reversal:{hashlib.sha256(entry_id.encode()).hexdigest()}"
 
 
-def mirror_image(update: BalanceUpdate, before: Book, after: Book, timestamp: datetime) -> BalanceUpdate:
+def mirror_image(update: BalanceUpdate, before: Book, after: Book, now: Book, timestamp: datetime) -> BalanceUpdate:
     """The update that undoes ``update`` at ``timestamp``.
 
-    ``before`` and ``after`` are the books around the original: token legs change sign, positions go back to what they
-    were before it. Raises ``BookError`` for an update that is itself a reversal.
+    ``before`` and ``after`` are the books around the original, ``now`` the one at ``timestamp``: token legs change
+    sign, positions go back to what they were before it. Raises ``BookError`` for an update that is itself a reversal,
+    and where a position has changed since: going back would undo that change too.
     """
     if update.reverses is not None:
         raise BookError(f"{update.id}: is itself the reversal of {update.reverses}; record that update anew instead")
@@ -40,6 +42,12 @@ def mirror_image(update: BalanceUpdate, before: Book, after: Book, timestamp: da
         for c in reversed(update.token_changes)
     )
     keys = dict.fromkeys((c.venue, c.instrument) for c in update.derivative_changes)
+    for venue, instrument in keys:
+        if now.positions.get((venue, instrument)) != after.positions.get((venue, instrument)):
+            raise BookError(
+                f"{update.id}: {venue} {instrument} was changed again by {iso(timestamp)}; reverse the later changes "
+                "first, or record a PERP_ADJUSTED with the right size"
+            )
     perps = tuple(
         change
         for key in keys

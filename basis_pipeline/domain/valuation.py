@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import reduce
 from itertools import repeat
 from typing import NamedTuple
 
@@ -288,13 +289,13 @@ class _Units(_Column):
         if sheet.columns is not None:
             quotes = sheet.columns.prices(valuation.base, instants)
             steps = [sheet.columns.rates(name, instants) for name in valuation.rate_names]
-            if quotes is not None and None not in steps:
-                rate = [ONE] * len(instants)
-                for step in steps:
-                    rate = list(map(CONTEXT.multiply, rate, step or ()))
-                self.rate[first:end] = rate
-                self.price_usd[first:end] = quotes.price_usd
-                self.usd[first:end] = map(CONTEXT.multiply, rate, quotes.price_usd)
+            known = [step for step in steps if step is not None]
+            if quotes is not None and len(known) == len(steps):
+                self.price_usd[first:end] = self.usd[first:end] = quotes.price_usd
+                if known:
+                    rate = reduce(lambda product, step: list(map(CONTEXT.multiply, product, step)), known)
+                    self.rate[first:end] = rate
+                    self.usd[first:end] = map(CONTEXT.multiply, rate, quotes.price_usd)
                 return
         for position in range(first, end):
             self._find_one(position, valuation)
@@ -337,7 +338,8 @@ class _ShareUnits(_Column):
         token, share = self._sheet.units(self._token), self._sheet.units(self._currency)
         gaps = token.gaps(first, end) + share.gaps(first, end)
         if not gaps:
-            self._units[first:end] = map(CONTEXT.divide, token.usd[first:end], share.usd[first:end])
+            if token is not share:
+                self._units[first:end] = map(CONTEXT.divide, token.usd[first:end], share.usd[first:end])
             return
         missing = {gap.instant: gap for gap in reversed(gaps)}
         for position in range(first, end):

@@ -88,7 +88,7 @@ class _Slice:
         end = int(np.searchsorted(stored.times, last_us, side="right"))
         self.stamps: list[int] = stored.times[start:end].tolist()
         values = stored.values.slice(start, max(end - start, 0))
-        self.values = [Decimal(text) for text in values.cast(pa.string()).to_pylist()]
+        self.values = list(map(Decimal, values.cast(pa.string()).to_pylist()))
         self.places: int = values.type.scale
 
     def contradicts_itself(self, position: int) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date, datetime
 
 from basis_pipeline.domain.instants import DAY, HOUR, day_start
 from basis_pipeline.domain.positions import Book
 from basis_pipeline.ledger.entries import Entry
 from basis_pipeline.ledger.snapshot import LedgerSnapshot, PortfolioState
+
+Key = tuple[str, str]
+"""(venue, token) of a balance or (venue, instrument) of a perpetual."""
 
 
 class BookCursor:
@@ -26,15 +29,25 @@ class BookCursor:
         self._entries: Iterator[Entry] = snapshot.entries(portfolio, opening, day_start(last) + DAY - HOUR)
         self._next = next(self._entries, None)
 
-    def advance(self, instant: datetime) -> None:
-        """Apply every entry with timestamp <= instant; ``sequence`` is the highest among those applied."""
+    def advance(self, instant: datetime) -> Collection[Key]:
+        """Apply every entry with timestamp <= instant; returns what they touched.
+
+        ``sequence`` is the highest among all entries applied so far.
+        """
         entry = self._next
+        if entry is None or entry.update.timestamp > instant:
+            return ()
+        touched: set[Key] = set()
         while entry is not None and entry.update.timestamp <= instant:
             update = entry.update
-            self.book.replay(update.token_changes, update.derivative_changes, update.timestamp)
+            if update.token_changes or update.derivative_changes:
+                self.book.replay(update.token_changes, update.derivative_changes, update.timestamp)
+                touched.update((change.venue, change.token) for change in update.token_changes)
+                touched.update((change.venue, change.instrument) for change in update.derivative_changes)
             self.sequence = max(self.sequence, entry.sequence)
             entry = next(self._entries, None)
         self._next = entry
+        return touched
 
 
 def open_cursors(snapshot: LedgerSnapshot, first: date, last: date) -> list[BookCursor]:

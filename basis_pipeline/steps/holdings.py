@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple
 
-from basis_pipeline.domain.positions import PerpPosition
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.domain.valuation import Holding, Run, describe_balance, describe_position
-from basis_pipeline.steps.cursor import BookCursor
+from basis_pipeline.steps.cursor import BookCursor, Key
 
 
 class Held(NamedTuple):
@@ -42,41 +40,44 @@ class BookHistory:
     def __init__(self, cursor: BookCursor, registry: Registry) -> None:
         self.cursor = cursor
         self._registry = registry
-        self._version = cursor.book.version
-        self._seen: dict[tuple[str, str], Decimal | PerpPosition] = {}
-        self._open: dict[tuple[str, str], tuple[Holding, int]] = {}
+        self._open: dict[Key, tuple[Holding, int]] = {}
 
     def advance(self, hours: Sequence[datetime]) -> Held:
         """Through the hours, from the portfolio's start on."""
-        first = sum(1 for hour in hours if hour < self.cursor.state.start)
+        cursor = self.cursor
+        first = sum(1 for hour in hours if hour < cursor.state.start)
         runs: list[Run] = []
         sequences: list[int] = []
-        self._seen, self._open = {}, {}
-        self._compare(first, runs)
+        self._open = {}
+        self._change({*cursor.book.balances, *cursor.book.positions}, first, runs)
         for position in range(first, len(hours)):
-            self.cursor.advance(hours[position])
-            if self.cursor.book.version != self._version:
-                self._compare(position, runs)
-            sequences.append(self.cursor.sequence)
+            touched = cursor.advance(hours[position])
+            if touched:
+                self._change(touched, position, runs)
+            sequences.append(cursor.sequence)
         runs += [Run(holding, since, len(hours)) for holding, since in self._open.values() if since < len(hours)]
         return Held(first, runs, sequences)
 
-    def _compare(self, position: int, runs: list[Run]) -> None:
+    def _change(self, touched: Collection[Key], position: int, runs: list[Run]) -> None:
         """End the runs of what changed and begin new ones."""
-        book = self.cursor.book
-        self._version = book.version
-        now: dict[tuple[str, str], Decimal | PerpPosition] = {**book.balances, **book.positions}
-        for key, before in self._seen.items():
-            if now.get(key) != before:
-                holding, since = self._open.pop(key)
+        for key in touched:
+            before = self._open.get(key)
+            now = self._describe(key)
+            if before is not None:
+                holding, since = before
+                if holding == now:
+                    continue
                 if since < position:
                     runs.append(Run(holding, since, position))
-        for key, held in now.items():
-            if key not in self._open:
-                self._open[key] = (self._describe(key, held), position)
-        self._seen = now
+            if now is None:
+                self._open.pop(key, None)
+            else:
+                self._open[key] = (now, position)
 
-    def _describe(self, key: tuple[str, str], held: Decimal | PerpPosition) -> Holding:
-        if isinstance(held, PerpPosition):
-            return describe_position(*key, held)
-        return describe_balance(*key, held, self._registry)
+    def _describe(self, key: Key) -> Holding | None:
+        """What is held under the key now, None if nothing."""
+        position = self.cursor.book.positions.get(key)
+        if position is not None:
+            return describe_position(*key, position)
+        balance = self.cursor.book.balances.get(key)
+        return None if balance is None else describe_balance(*key, balance, self._registry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from basis_pipeline.domain.instants import hours_of
@@ -48,29 +49,28 @@ class _Holder:
 
     def __init__(self, cursor: BookCursor) -> None:
         self._cursor = cursor
-        self._version = cursor.book.version
-        self._held: dict[BalanceKey, Any] = dict(cursor.book.balances)
+        self._held: dict[BalanceKey, Decimal] = dict(cursor.book.balances)
         self._open: dict[PerpKey, PerpPosition] = dict(cursor.book.positions)
         self._prepare({}, {})
 
     def add_rows(self, instant: datetime, wallet: list[Row], cex: list[Row], perps: list[Row]) -> None:
         if instant < self._cursor.state.start:
             return
-        self._cursor.advance(instant)
-        book = self._cursor.book
-        if book.version != self._version:
+        ended: dict[BalanceKey, Decimal] = {}
+        closed: dict[PerpKey, PerpPosition] = {}
+        if self._cursor.advance(instant):
+            book = self._cursor.book
             ended = {key: ZERO for key in self._held if key not in book.balances}
             closed = {key: position for key, position in self._open.items() if key not in book.positions}
             self._held, self._open = dict(book.balances), dict(book.positions)
-            self._version = book.version
             self._prepare(ended, closed)
-            self._write(instant, wallet, cex, perps)
-            if ended or closed:  # they show once, at the first hour at which they are gone
-                self._prepare({}, {})
-        else:
-            self._write(instant, wallet, cex, perps)
+        wallet.extend((instant, *row) for row in self._wallet)
+        cex.extend((instant, *row) for row in self._cex)
+        perps.extend((instant, *row) for row in self._perps)
+        if ended or closed:  # they show once, at the first hour at which they are gone
+            self._prepare({}, {})
 
-    def _prepare(self, ended: dict[BalanceKey, Any], closed: dict[PerpKey, PerpPosition]) -> None:
+    def _prepare(self, ended: dict[BalanceKey, Decimal], closed: dict[PerpKey, PerpPosition]) -> None:
         name = self._cursor.state.portfolio
         balances = sorted({**self._held, **ended}.items())
         self._wallet = [(name, token, amount) for (venue, token), amount in balances if venue == WALLET]
@@ -79,8 +79,3 @@ class _Holder:
             (name, *key, p.size, p.entry_price, p.entry_timestamp, p.notional_usd)
             for key, p in sorted(self._open.items())
         ] + [(name, *key, ZERO, p.entry_price, p.entry_timestamp, None) for key, p in sorted(closed.items())]
-
-    def _write(self, instant: datetime, wallet: list[Row], cex: list[Row], perps: list[Row]) -> None:
-        wallet.extend((instant, *row) for row in self._wallet)
-        cex.extend((instant, *row) for row in self._cex)
-        perps.extend((instant, *row) for row in self._perps)

@@ -30,11 +30,11 @@ def adjusted(size: str, **data: object) -> BalanceUpdate:
 def test_a_refused_update_changes_nothing_on_either_side(stream: list[BalanceUpdate]) -> None:
     book = Book()
     for each in stream:
-        before, version = state(book), book.version
+        before = state(book)
         try:
             applied = book.apply(each)
         except BookError:
-            assert (state(book), book.version) == (before, version)
+            assert state(book) == before
         else:
             assert len(applied.balances) == len(each.token_changes)
             assert len(applied.positions) == len(each.derivative_changes)
@@ -243,11 +243,3 @@ def test_a_copy_does_not_follow_the_original() -> None:
     copy = book.copy()
     book.apply(deposit("USDT", "1"))
     assert copy.balances == {("wallet", "USDT"): Decimal(1)}
-
-
-def test_the_version_tells_whether_anything_changed() -> None:
-    book = Book()
-    book.apply(update("HOURLY_RECONCILIATION"))
-    assert book.version == 0
-    book.apply(deposit("USDT", "1"))
-    assert book.version == 1

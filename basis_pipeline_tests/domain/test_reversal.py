@@ -19,7 +19,7 @@ def mirror_of(original: BalanceUpdate, before: Book) -> tuple[BalanceUpdate, Boo
     """The mirror image of an update applied to ``before``, and the book after the update."""
     after = before.copy()
     after.apply(original)
-    return mirror_image(original, before, after, original.timestamp), after
+    return mirror_image(original, before, after, after, original.timestamp), after
 
 
 @given(st.lists(updates(), max_size=5), updates())
@@ -70,7 +70,7 @@ def test_a_reversal_cannot_be_reversed() -> None:
     original = update("GAS_FEE_PAID", wallet("ETH", "-0.1"))
     mirror, after = mirror_of(original, OPENED)
     with pytest.raises(BookError, match="is itself the reversal of"):
-        mirror_image(mirror, after, OPENED, at(0))
+        mirror_image(mirror, after, OPENED, OPENED, at(0))
 
 
 def exported(change: BalanceUpdate, **changed: object) -> BalanceUpdate:
