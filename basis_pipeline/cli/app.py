@@ -91,6 +91,8 @@ def _configure_logging(verbose: bool) -> None:
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
     )
     logging.getLogger("basis_pipeline").setLevel(level.upper())
+    # Its trace of a connection that Ctrl-C interrupted; every failure that matters is raised as well.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
 _BEGIN, _BOOKS, _EQUITY, _CARE = "Begin", "The ledger", "Equity", "Care"

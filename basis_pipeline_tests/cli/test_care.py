@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from basis_pipeline_tests.cli.builders import Basis, market_data, write_config
+from basis_pipeline_tests.cli.builders import Basis, funding, market_data, write_config, write_journal
 
 
 @pytest.fixture
@@ -44,6 +44,20 @@ def test_a_changed_a_missing_and_an_unshown_file_are_named(published: Basis) -> 
     assert "catalogue: basis.duckdb does not show what is published; any command that reads mends it" in lines
     published("rebuild")
     published("verify")
+
+
+def test_a_deleted_warehouse_is_told_without_filling_pages(published: Basis) -> None:
+    for file in published.home.glob("warehouse/*/2024*.parquet"):
+        file.unlink()
+    assert "warehouse: 16 files damaged; `basis rebuild` writes them anew" in published("verify", code=3).stdout
+
+
+def test_of_many_problems_the_first_are_listed_and_the_rest_counted(books: Basis, tmp_path: Path) -> None:
+    books("import", write_journal(tmp_path / "many.jsonl", funding(60)))
+    change_ledger(books.home, "UPDATE entries SET reverses = 'x'")
+    lines = books("verify", code=3).stdout.splitlines()
+    assert lines[0] == "ledger: 64 entries, 64 problems"
+    assert lines[-1] == "... and 14 problems more of this kind"
 
 
 def test_market_data_is_looked_through_when_asked(published: Basis) -> None:

@@ -14,6 +14,9 @@ from basis_pipeline.cli.output import counted, note, say
 if TYPE_CHECKING:
     from basis_pipeline.home import Home
 
+SHOWN_MAX = 50
+"""Problems of one kind that are listed; a deleted warehouse would otherwise fill pages."""
+
 
 @examples(
     "verify",
@@ -32,13 +35,15 @@ def verify(
     """
     from basis_pipeline.home import open_home
 
+    looks = [_ledger_problems, _warehouse_problems, *([_market_problems] if market else [])]
     with open_home(home) as opened:
-        problems = [*_ledger_problems(opened), *_warehouse_problems(opened)]
-        if market:
-            problems += _market_problems(opened)
-    for problem in problems:
-        say(problem)
-    if problems:
+        found = [look(opened) for look in looks]
+    for problems in found:
+        for problem in problems[:SHOWN_MAX]:
+            say(problem)
+        if len(problems) > SHOWN_MAX:
+            say(f"... and {counted(len(problems) - SHOWN_MAX, 'problem')} more of this kind")
+    if any(found):
         raise typer.Exit(exits.FINDINGS)
 
 
@@ -57,11 +62,13 @@ def _warehouse_problems(home: Home) -> list[str]:
     from basis_pipeline.warehouse.dayfiles import check_files, warehouse_root
 
     current = current_files(home.ledger.engine)
-    problems = [f"warehouse: {line}" for line in check_files(warehouse_root(home.path), day_files(current))]
-    if problems:
-        problems.append("warehouse: `basis rebuild` writes these files anew")
+    problems = []
     if current.files and not catalogue_is_current(home.path, current.generation):
         problems.append("catalogue: basis.duckdb does not show what is published; any command that reads mends it")
+    damaged = check_files(warehouse_root(home.path), day_files(current))
+    if damaged:
+        problems.append(f"warehouse: {counted(len(damaged), 'file')} damaged; `basis rebuild` writes them anew")
+        problems += [f"warehouse: {line}" for line in damaged]
     _tell("warehouse", counted(len(current.files), "file"), len(problems))
     return problems
 
