@@ -22,7 +22,7 @@ from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.intake import parse_update
 from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.domain.positions import Book
-from basis_pipeline.domain.reversal import check_mirror, mirror_image
+from basis_pipeline.domain.reversal import check_mirror, mirror_image, reversal_id
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, SHARE_CLASSES, WALLET, Registry
 from basis_pipeline.ledger import checkpoints
 from basis_pipeline.ledger.database import open_engine, prepare, reading, wait_for_others, writing
@@ -198,10 +198,36 @@ class Ledger:
             original = self._entry(connection, portfolio, entry_id)
             if original.update.trigger is Trigger.INITIAL_CAPITAL:
                 raise LedgerError(f"{entry_id}: the initial capital cannot be reversed; record a WITHDRAWAL instead")
-            before, after = self._books_around(connection, portfolio, original)
-            moment = original.update.timestamp if timestamp is None else timestamp
-            update = mirror_image(original.update, before, after, moment)
+            if known := _known_ids(connection, portfolio, [reversal_id(entry_id)]):
+                existing = self._entry(connection, portfolio, *known)
+                if existing.update.reverses == entry_id:
+                    return Receipt(existing.update.id, existing.sequence, True)
+            happened = original.update.timestamp
+            moment = happened if timestamp is None else timestamp
+            if moment < happened:
+                raise LedgerError(f"{entry_id}: happened at {iso(happened)} and cannot be reversed as of {iso(moment)}")
+            update = mirror_image(original.update, *self._books_around(connection, portfolio, original, moment), moment)
+            self._check_not_set_later(connection, portfolio, update)
             return self._append(connection, portfolio, head, [update])[0]
+
+    def _check_not_set_later(self, connection: Connection, portfolio: str, mirror: BalanceUpdate) -> None:
+        """A later reversal put the position back to a size that still counts what this one takes away."""
+        places = [
+            sa.and_(legs.c.venue == c.venue, legs.c.instrument == c.instrument) for c in mirror.derivative_changes
+        ]
+        query = (
+            sa.select(entries.c.entry_id, entries.c.timestamp)
+            .join(legs, sa.and_(entries.c.portfolio == legs.c.portfolio, entries.c.sequence == legs.c.sequence))
+            .where(entries.c.portfolio == portfolio, entries.c.timestamp > mirror.timestamp)
+            .where(entries.c.reverses.is_not(None), sa.or_(sa.false(), *places))
+            .order_by(entries.c.timestamp.desc())
+            .limit(1)
+        )
+        if (later := connection.execute(query).first()) is not None:
+            raise BookError(
+                f"{mirror.reverses}: its position was set again by {later.entry_id} at {iso(later.timestamp)}; "
+                "reverse it as of that time or later"
+            )
 
     def entry(self, portfolio: str, entry_id: str) -> Entry:
         """One entry by its id."""
@@ -407,22 +433,23 @@ class Ledger:
             return Book(), None
         return checkpoints.read_book(row.book), row.as_of
 
-    def _books_around(self, connection: Connection, portfolio: str, original: Entry) -> tuple[Book, Book]:
-        """The book right before and right after an entry."""
-        moment = original.update.timestamp
-        book, as_of = self._book_before(connection, portfolio, moment)
+    def _books_around(
+        self, connection: Connection, portfolio: str, original: Entry, moment: datetime
+    ) -> tuple[Book, Book, Book]:
+        """The book right before an entry, right after it, and at a moment not before it."""
+        book, as_of = self._book_before(connection, portfolio, original.update.timestamp)
         query = select_entries().where(entries.c.portfolio == portfolio, entries.c.timestamp <= moment)
         if as_of is not None:
             query = query.where(entries.c.timestamp > as_of)
         query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
-        before = book.copy()
+        before = after = book
         for entry in read_entries(connection.execute(query)):
             if entry.sequence == original.sequence:
                 before = book.copy()
             book.replay(entry.update.token_changes, entry.update.derivative_changes, entry.update.timestamp)
             if entry.sequence == original.sequence:
-                break
-        return before, book
+                after = book.copy()
+        return before, after, book
 
 
 def _known_ids(connection: Connection, portfolio: str, ids: list[str]) -> dict[str, tuple[str, int]]:

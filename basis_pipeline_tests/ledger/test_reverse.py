@@ -90,6 +90,48 @@ def test_a_late_entry_can_be_reversed(ledger: Ledger) -> None:
     assert [state_at(ledger, minute) for minute in (15, 25, 60)] == without
 
 
+@pytest.mark.parametrize(("minute", "as_of"), [(25, 40), (20, None)])
+def test_a_position_that_changed_again_is_not_taken_back_over_that_change(
+    ledger: Ledger, minute: float, as_of: float | None
+) -> None:
+    again = update("PERP_ADJUSTED", perp("ADJUST", "-7", fill_price="3200"), minute=minute, entry_id="again")
+    ledger.append_many(FUND, [OPEN, MORE, again])
+    before = stored(ledger)
+    with pytest.raises(BookError, match=r"more: binance ETHUSDT-PERP was changed again by .*reverse the later"):
+        ledger.reverse(FUND, "more", None if as_of is None else at(as_of))
+    assert stored(ledger) == before
+    ledger.reverse(FUND, "again")
+    ledger.reverse(FUND, "more", at(minute))
+    assert ledger.snapshot().book_at(FUND, at(60)).book.positions[ETH_PERP].size == -2
+
+
+def test_a_position_that_a_later_reversal_set_is_reversed_as_of_that_reversal(ledger: Ledger) -> None:
+    ledger.append_many(FUND, [OPEN, MORE, CLOSE])
+    ledger.reverse(FUND, "close")
+    with pytest.raises(BookError, match="more: its position was set again by reversal:close at 2024-05-12T01:30:00Z"):
+        ledger.reverse(FUND, "more")
+    ledger.reverse(FUND, "more", at(30))
+    ledger.reverse(FUND, "open", at(30))
+    assert state_at(ledger, 60) == state_at(ledger, 0)
+
+
+def test_a_reversal_can_be_dated_later_but_not_before_what_it_reverses(ledger: Ledger) -> None:
+    ledger.append_many(FUND, [OPEN, MORE])
+    with pytest.raises(LedgerError, match="more: happened at 2024-05-12T01:20:00Z and cannot be reversed as of"):
+        ledger.reverse(FUND, "more", at(19))
+    ledger.reverse(FUND, "more", at(40))
+    sizes = [ledger.snapshot().book_at(FUND, at(minute)).book.positions[ETH_PERP].size for minute in (39, 40)]
+    assert sizes == [-4, -2]
+    assert ledger.reverse(FUND, "more").duplicate
+
+
+def test_reversing_again_after_a_late_entry_is_still_a_duplicate(ledger: Ledger) -> None:
+    ledger.append_many(FUND, [OPEN, MORE])
+    first = ledger.reverse(FUND, "more")
+    ledger.append(FUND, update("PERP_ADJUSTED", perp("ADJUST", "-3", fill_price="3050"), minute=15))
+    assert ledger.reverse(FUND, "more") == first._replace(duplicate=True)
+
+
 @settings(LEDGER)
 @given(journals(), st.data())
 def test_what_can_be_reversed_leaves_the_balances_of_a_ledger_without_it(
@@ -141,7 +183,7 @@ def exported(ledger: Ledger, portfolio: str = FUND) -> list[BalanceUpdate]:
 def test_exported_reversals_are_accepted_by_another_ledger_one_by_one_and_together(ledger: Ledger) -> None:
     ledger.append_many(FUND, [OPEN, MORE, CLOSE])
     for entry_id in ("close", "more"):
-        ledger.reverse(FUND, entry_id)
+        ledger.reverse(FUND, entry_id, at(30))
     lines = exported(ledger)
     for portfolio in ("singly", "together"):
         ledger.register(terms(portfolio))
