@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "strategy": STORES | {"steps", "home", "monitors"},
     "orchestration": STORES | {"steps", "home", "reports", "sample", "monitors", "strategy", "settings"},
     "definitions": {"orchestration"},
+    "__main__": {"cli"},
     "cli": STORES | {"steps", "home", "reports", "sample", "monitors", "strategy", "settings", "orchestration"},
 }
 """Which rooms a room may import, itself apart."""

@@ -64,15 +64,21 @@ class LedgerSnapshot:
     def heads(self) -> dict[str, Head]:
         return {name: state.head for name, state in self.portfolios.items()}
 
-    def entries(self, portfolio: str, after: datetime | None, until: datetime | None) -> Iterator[Entry]:
-        """Entries with ``after < timestamp <= until`` (None: unbounded) in order of (timestamp, sequence)."""
+    def entries(
+        self, portfolio: str, after: datetime | None, until: datetime | None, *, as_recorded: bool = False
+    ) -> Iterator[Entry]:
+        """Entries with ``after < timestamp <= until`` (None: unbounded) in order of (timestamp, sequence).
+
+        ``as_recorded`` gives them in order of sequence instead: late entries where they arrived.
+        """
         state = self.state(portfolio)
         query = select_entries().where(entries.c.portfolio == portfolio, entries.c.sequence <= state.head.sequence)
         if after is not None:
             query = query.where(entries.c.timestamp > after)
         if until is not None:
             query = query.where(entries.c.timestamp <= until)
-        query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
+        order = () if as_recorded else (entries.c.timestamp,)
+        query = query.order_by(*order, entries.c.sequence, legs.c.leg)
         with (
             reading(self._engine) as connection,
             connection.execution_options(yield_per=5000).execute(query) as rows,  # closed when the caller stops early

@@ -166,11 +166,12 @@ def open_journal(path: Path) -> Iterator[Iterable[bytes]]:
 def export_journal(
     snapshot: LedgerSnapshot, portfolio: str, after: datetime | None = None, until: datetime | None = None
 ) -> Iterator[str]:
-    """The portfolio's updates as JSON lines that ``import_journal`` accepts, in order of sequence within each time.
+    """The portfolio's updates as JSON lines that ``import_journal`` accepts, in the order in which they were recorded.
 
-    INITIAL_CAPITAL is left out: it comes from the portfolio's terms.
+    So late entries are late again when imported, and each ``new_balance`` holds where it held. INITIAL_CAPITAL is left
+    out: it comes from the portfolio's terms.
     """
-    for entry in snapshot.entries(portfolio, after, until):
+    for entry in snapshot.entries(portfolio, after, until, as_recorded=True):
         if entry.update.trigger is not Trigger.INITIAL_CAPITAL:
             yield json.dumps(to_payload(entry.update), separators=(",", ":"), ensure_ascii=False)
 
