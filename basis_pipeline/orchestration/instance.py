@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,20 @@ def dagster_home(home: Path) -> Iterator[Path]:
             del os.environ[_HOME_VARIABLE]
         else:
             os.environ[_HOME_VARIABLE] = before
+
+
+@contextmanager
+def events_kept_open(home: Path, run_id: str) -> Iterator[None]:
+    """Keep the databases of a run's events open while it lasts: it halves the time of a run over many days.
+
+    Dagster opens and closes them for each event, and SQLite writes its log back into the database, with two syncs,
+    whenever the last connection closes. With one more connection it does so every thousand pages instead; each event
+    is as durable as before. Where there are no such databases, this does nothing.
+    """
+    events = home.resolve() / "dagster" / "storage" / "history" / "runs"
+    with ExitStack() as stack:
+        for path in (events / "index.db", events / f"{run_id}.db"):
+            if path.exists():
+                connection = stack.enter_context(closing(sqlite3.connect(path)))
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield

@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from basis_pipeline.home import Home, open_home
+from basis_pipeline.orchestration.instance import events_kept_open
 from basis_pipeline.orchestration.leases import held_lease
 from basis_pipeline.settings import home_path
 from basis_pipeline.steps.ports import Ports, Progress, no_progress
@@ -31,7 +32,11 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[HomeResource]:
         """Mark the run as alive while it lasts."""
-        with held_lease(home_path(self.path), context.run_id or "no-run"):
+        home, run_id = home_path(self.path), context.run_id
+        if run_id is None:  # outside a run, as in a test of the resource
+            yield self
+            return
+        with held_lease(home, run_id), events_kept_open(home, run_id):
             yield self
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,7 @@ import dagster as dg
 from basis_pipeline.home import open_home
 from basis_pipeline.orchestration.build import JOB, build_definitions
 from basis_pipeline.orchestration.days import daily_partitions, range_tags
-from basis_pipeline.orchestration.instance import dagster_home
+from basis_pipeline.orchestration.instance import dagster_home, events_kept_open
 from basis_pipeline.orchestration.leases import end_abandoned_runs, held_lease
 from basis_pipeline.orchestration.resources import HomeResource
 from basis_pipeline.settings import load_settings
@@ -51,8 +52,13 @@ def materialize(home: Path, first: date, last: date, progress: Progress = no_pro
     # Without a pool: a run in the UI that died with its slot would otherwise hold this one up for ever.
     job = build_definitions(home, pool=None).resolve_job_def(JOB)
     run_id = str(uuid4())
-    with dagster_home(home), dg.DagsterInstance.get() as instance, held_lease(home, run_id):
+    with ExitStack() as stack:
+        stack.enter_context(dagster_home(home))
+        instance = stack.enter_context(dg.DagsterInstance.get())
         end_abandoned_runs(instance, home)
+        stack.enter_context(held_lease(home, run_id))
+        instance.all_logs(run_id)  # creates the database of the run's events
+        stack.enter_context(events_kept_open(home, run_id))
         result = job.execute_in_process(
             run_config=_QUIET,
             instance=instance,

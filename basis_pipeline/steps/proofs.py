@@ -1,4 +1,4 @@
-"""Structural truths about the rows of tables. A step proves them on the files it wrote before it publishes them.
+"""Structural truths about the rows of tables. Files are held against them before they are published.
 
 They hold by construction; a proof turns a defect into an error instead of a wrong number. The asset checks ask the same
 of what is published. Each is one query for the rows that contradict it.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from basis_pipeline.domain.errors import WarehouseError
-from basis_pipeline.steps.ports import Ports
 from basis_pipeline.warehouse.catalogue import connect_memory
 from basis_pipeline.warehouse.dayfiles import DayFile
 from basis_pipeline.warehouse.tables import ALL_TABLES, Table
@@ -131,10 +131,10 @@ def contradictions(connection: duckdb.DuckDBPyConnection, sql: str) -> Contradic
     return Contradictions(count, columns, tuple(first))
 
 
-def prove(ports: Ports, files: Sequence[DayFile], proofs: Iterable[Proof] = PROOFS) -> None:
+def prove(home: Path, files: Sequence[DayFile], proofs: Iterable[Proof] = PROOFS) -> None:
     """Hold the files, published or not, against every proof about their tables. WarehouseError names what fails."""
     tables = {file.table for file in files}
-    with connect_memory(ports.home, files) as connection:
+    with connect_memory(home, files) as connection:
         for proof in proofs:
             if proof.table in tables and (found := contradictions(connection, proof.sql)).count:
                 raise ProofFailed(

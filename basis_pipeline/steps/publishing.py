@@ -15,6 +15,7 @@ from basis_pipeline.ledger import publications
 from basis_pipeline.ledger.publications import CurrentFiles, Publication
 from basis_pipeline.ledger.snapshot import Head
 from basis_pipeline.steps.ports import Ports
+from basis_pipeline.steps.proofs import prove
 from basis_pipeline.warehouse.catalogue import catalogue_is_current, publish_catalogue
 from basis_pipeline.warehouse.dayfiles import DayFile, warehouse_root
 from basis_pipeline.warehouse.garbage import remove_unreferenced
@@ -45,7 +46,11 @@ class StepReport:
 
 
 def publish(ports: Ports, files: Sequence[DayFile], heads: Mapping[str, Head]) -> None:
-    """Publish files built from these heads, all together, and show them to readers."""
+    """Publish files built from these heads, all together, and show them to readers.
+
+    ``ProofFailed`` before anything is published when their rows contradict each other.
+    """
+    prove(ports.home, files)
     with writer_lock(ports.home):
         current = publications.publish(
             ports.ledger.engine,
