@@ -54,8 +54,10 @@ def import_sample(home: Path, sample: Sample) -> None:
         import_file(home, portfolio.name, portfolio.journal)
 
 
-def sample_days(sample: Sample) -> DayRange:
-    return DayRange(sample.first_day, sample.last_day)
+def sample_range(home: Path) -> DayRange:
+    """Every day of a sample home."""
+    with open_home(home) as opened:
+        return opened.all_days()
 
 
 def copy_home(source: Path, target: Path) -> Path:
