@@ -32,10 +32,10 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[HomeResource]:
         """Mark the run as alive while it lasts."""
-        home, run_id = home_path(self.path), context.run_id
-        if run_id is None:  # outside a run, as in a test of the resource
+        if context.run is None:
             yield self
             return
+        home, run_id = home_path(self.path), context.run.run_id
         with held_lease(home, run_id), events_kept_open(home, run_id):
             yield self
 
