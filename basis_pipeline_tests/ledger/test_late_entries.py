@@ -169,6 +169,15 @@ def test_a_late_reduction_that_turns_a_later_one_into_an_increase_without_price_
         ledger.append(FUND, update("PERP_ADJUSTED", perp("ADJUST", "-0.5"), minute=45))
 
 
+def test_a_writer_that_holds_the_book_learns_of_another_one_s_late_entry(ledger: Ledger, ledger_url: str) -> None:
+    ledger.append_many(FUND, [OPEN, update("PERP_ADJUSTED", perp("ADJUST", "-4", fill_price="3000"), minute=50)])
+    with Ledger(ledger_url) as other:
+        other.append(FUND, update("PERP_ADJUSTED", perp("ADJUST", "-3", fill_price="3000"), minute=40))
+    # From -4 this is a reduction, which needs no price; from the late -3 it would be an increase.
+    ledger.append(FUND, update("PERP_ADJUSTED", perp("ADJUST", "-3.5"), minute=60))
+    assert state(ledger.snapshot().book_at(FUND, at(60)).book) == state(replayed(stored(ledger)))
+
+
 @pytest.mark.acceptance
 def test_a_journal_with_every_tenth_entry_late_ends_in_the_same_book(ledger: Ledger, shared: Path) -> None:
     name = "eth_leveraged_loop"

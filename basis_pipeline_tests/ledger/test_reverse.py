@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from basis_pipeline.domain.changes import BalanceUpdate
 from basis_pipeline.domain.errors import BookError, LateEntryError, LedgerError
 from basis_pipeline.domain.intake import parse_update
+from basis_pipeline.ledger import checkpoints
 from basis_pipeline.ledger.ledger import Ledger
 from basis_pipeline_tests.builders import at, deposit, perp, state, token, update, wallet
 from basis_pipeline_tests.ledger.builders import FUND, append_what_fits, fresh_portfolio, problems, stored, terms
@@ -65,6 +66,19 @@ def test_a_perp_entry_is_taken_back_to_the_position_before_it(
     assert (book.positions[ETH_PERP].size if position else book.positions) == (position or {})
     assert ledger.reverse(FUND, then).duplicate
     assert problems(ledger) == []
+
+
+def test_a_checkpoint_at_the_very_time_of_an_entry_does_not_hide_what_was_before_it(
+    ledger: Ledger, dense_checkpoints: int
+) -> None:
+    fillers = [deposit("ETH", "1", minute=10) for _ in range(4)]
+    ledger.append_many(FUND, [OPEN, *fillers, deposit("ETH", "1", minute=15), MORE])
+    as_before = state_at(ledger, 15)
+    assert checkpoints.newest(ledger.engine, FUND, at(10), 99).as_of == at(10)  # type: ignore[union-attr]
+    ledger.append(FUND, update("TRADE_EXECUTED", perp("CLOSE"), perp("OPEN", "1", fill_price="1"), minute=20))
+    with pytest.raises(LateEntryError, match="would make the later entry more"):
+        ledger.reverse(FUND, "open")
+    assert state_at(ledger, 15) == as_before
 
 
 def test_an_entry_that_later_ones_rest_on_cannot_be_reversed_before_them(ledger: Ledger) -> None:
