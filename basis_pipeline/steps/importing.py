@@ -109,6 +109,10 @@ def _parse(line: bytes, ledger: Ledger) -> BalanceUpdate:
         raise InputError(f"is not UTF-8 text ({error})") from None
     except json.JSONDecodeError as error:
         raise InputError(f"is not valid JSON ({error.msg} at column {error.colno})") from None
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets without end
+        raise InputError(f"is not JSON that can be read ({error})") from None
     if not isinstance(payload, dict):
         raise InputError(f"is not a JSON object but {type(payload).__name__}")
     return parse_update(payload, ledger.registry)
