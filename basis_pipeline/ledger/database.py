@@ -94,7 +94,7 @@ def translated() -> Iterator[None]:
         if "locked" in reason:
             raise LedgerError(f"ledger: another process held the database too long ({reason}); run again") from error
         raise LedgerError(
-            f"ledger: the database cannot be used ({reason}); check that it is there and writable, and its disk not full"
+            f"ledger: the database cannot be used ({reason}); check that it is there, writable and its disk not full"
         ) from error
     except DBAPIError as error:
         raise LedgerError(f"ledger: the database refused the operation ({error.orig})") from error
