@@ -138,6 +138,11 @@ class Ledger:
         """
         _check_terms(terms)
         query = sa.select(portfolios).where(portfolios.c.portfolio == terms.portfolio)
+        with reading(self.engine) as connection:  # the usual case: readers of a home must not wait for its writers
+            found = connection.execute(query).first()
+        if found is not None:
+            _check_same_terms(terms, found)
+            return
         with self._writing(terms.portfolio) as connection:
             found = connection.execute(query).first()
             if found is None:
