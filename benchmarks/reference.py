@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -36,7 +36,11 @@ CONVERSIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "wstETH": (("lst:wstETH",), "ETH"),
     "weETH": (("lst:weETH",), "ETH"),
     "WETH": ((), "ETH"),
+    "stETH": ((), "ETH"),
+    "eETH": ((), "ETH"),
 }
+LOCKED = ("unstETH", "unweETH")
+"""Waiting in a withdrawal queue: outside equity."""
 SERIES = sorted({rate for rates, _ in CONVERSIONS.values() for rate in rates})
 PRICED = ("ETH", "BTC", "USDT", "EIGEN", "ETHFI", "KING")
 CACHE_TTL_S = 30.0
@@ -71,7 +75,7 @@ class Clock:
     """The simulated time, shared by everything."""
 
     def __init__(self) -> None:
-        self.now = datetime.min
+        self.now = datetime.min.replace(tzinfo=UTC)
 
 
 class AaveInterface:
@@ -131,7 +135,7 @@ class WalletInterface:
         self.balances = balances
 
     async def get_balances(self) -> dict[str, Decimal]:
-        placed = {*A_TOKENS, *DEBT_TOKENS, *LST.values()}
+        placed = {*A_TOKENS, *DEBT_TOKENS, *LST.values(), *LOCKED}
         return {t: amount for (venue, t), amount in self.balances.items() if venue == "wallet" and t not in placed}
 
 

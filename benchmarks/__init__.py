@@ -1,0 +1,1 @@
+"""How fast the product is, against plain alternatives measured in the same run. Not installed with it."""
