@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,12 @@ PART = re.compile(r"(<!-- generated: (?P<name>[\w ]+) -->\n).*?(<!-- /generated 
 
 def pages() -> list[Path]:
     """Every page of the documentation."""
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "data" / "README.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
 
 
 def regenerated(text: str) -> str:
@@ -90,7 +96,9 @@ def commands() -> str:
         rows = [(code(_argument(p) if _is_argument(p) else _option(p)), _meaning(p)) for p in command.params]
         examples = "\n".join(line.strip() for line in listed.splitlines())
         table = markdown_table(("option or argument", "meaning"), rows)
-        parts.append(f"## `basis {name}`\n\n{prose.strip()}\n\n```text\n{usage}\n```\n\n{table}\n\n```sh\n{examples}\n```")
+        parts.append(
+            f"## `basis {name}`\n\n{prose.strip()}\n\n```text\n{usage}\n```\n\n{table}\n\n```sh\n{examples}\n```"
+        )
     return "\n\n".join(parts)
 
 
@@ -115,14 +123,16 @@ def _meaning(parameter: Any) -> str:
     if not shown or _is_argument(parameter):
         return str(parameter.help)
     if isinstance(default, Enum):
-        return f"{parameter.help} One of {', '.join(code(c.value) for c in type(default))}; default {code(default.value)}."
+        return (
+            f"{parameter.help} One of {', '.join(code(c.value) for c in type(default))}; default {code(default.value)}."
+        )
     return f"{parameter.help} Default {code(default)}."
 
 
 def exit_codes() -> str:
     rows = [(0, "It worked.")]
     body = ast.parse(inspect.getsource(exits)).body
-    for statement, described in zip(body, body[1:], strict=False):
+    for statement, described in pairwise(body):
         if isinstance(statement, ast.Assign) and isinstance(described, ast.Expr):
             text = " ".join(ast.literal_eval(described.value).split()).removesuffix(" 0 is success.")
             rows.append((ast.literal_eval(statement.value), text))
