@@ -40,7 +40,8 @@ class Home:
 
     def ports(self, progress: Progress = no_progress) -> Ports:
         """What the steps work with."""
-        return Ports(self.path, self.ledger, self.market, self.registry, progress=progress)
+        grace = self.settings.superseded_files_kept
+        return Ports(self.path, self.ledger, self.market, self.registry, progress=progress, superseded_files_kept=grace)
 
     def all_days(self) -> DayRange:
         """From the earliest portfolio's start to the last day of market data."""
@@ -55,9 +56,9 @@ class Home:
 
 
 @contextmanager
-def open_home(path: Path) -> Iterator[Home]:
+def open_home(path: Path | str) -> Iterator[Home]:
     """Open a home; its portfolios are in the ledger afterwards. Closed when the block ends."""
-    path = path.resolve()
+    path = Path(path).resolve()
     settings = load_settings(path)
     registry = settings.registry()
     path.mkdir(parents=True, exist_ok=True)

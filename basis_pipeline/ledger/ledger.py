@@ -272,6 +272,12 @@ class Ledger:
             return receipts
         news = [updates[position] for position in fresh]
         for update, position in zip(news, fresh, strict=True):
+            if update.trigger is Trigger.INITIAL_CAPITAL and head.sequence:
+                capital = BookError(
+                    f"{update.id}: {portfolio} has its initial capital (initial-capital:{portfolio}); "
+                    "record money that comes in later as DEPOSIT"
+                )
+                raise _at(capital, position)
             if update.reverses is not None:
                 self._check_reversal(connection, portfolio, update, news, position)
         last = head.last_timestamp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from basis_pipeline.domain.instants import days_between
 from basis_pipeline.domain.quotes import Market, Quote, Rate
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.warehouse.garbage import GRACE
 
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, the days done and the days in all."""
@@ -56,6 +57,7 @@ class Ports:
     registry: Registry
     clock: Callable[[], datetime] = _utc_now
     progress: Progress = no_progress
+    superseded_files_kept: timedelta = GRACE
 
 
 @dataclass(frozen=True)

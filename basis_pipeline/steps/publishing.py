@@ -98,6 +98,7 @@ def collect_garbage(ports: Ports) -> list[str]:
             {p.file for p in publications.current_files(engine).files},
             publications.superseded(engine),
             now,
+            ports.superseded_files_kept,
         )
         publications.forget(engine, removed)
     return removed

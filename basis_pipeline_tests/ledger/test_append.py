@@ -34,6 +34,12 @@ def test_a_restart_finds_the_capital_and_does_not_seed_it_again(ledger: Ledger, 
         assert len(stored(again)) == 1
 
 
+def test_a_second_initial_capital_is_refused_and_the_deposit_named_as_the_way(ledger: Ledger) -> None:
+    with pytest.raises(BookError, match="has its initial capital .* DEPOSIT"):
+        ledger.append(FUND, update("INITIAL_CAPITAL", wallet("USDT", "500"), minute=5))
+    assert len(stored(ledger)) == 1
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
