@@ -38,7 +38,6 @@ def build_definitions(home: Path | None = None, pool: str | None = POOL) -> dg.D
                     JOB,
                     selection=dg.AssetSelection.all(),
                     description="Every table, for a day or a range of days in one run.",
-                    tags={"basis/what": "books"},
                 )
             ],
             resources={"home": HomeResource(path=None if home is None else str(home))},

@@ -8,7 +8,7 @@ portfolio, so that one gap does not cost every portfolio its equity.
 # ruff: noqa: I002 - Dagster compares the annotation of `context` with its classes; as text it would refuse it.
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, timedelta
 from functools import partial
 
@@ -120,17 +120,19 @@ def _result(check: Check, verdict: Verdict, days: DayRange) -> dg.AssetCheckResu
     )
 
 
-def _nothing_found(summary: str, sql: str, evidence: Evidence, *, warning: bool = False) -> Verdict:
-    """Passes when the query finds no row; shows the first of those it finds."""
+def _nothing_found(table: str, sql: str, evidence: Evidence, *, warning: bool = False) -> Verdict:
+    """Passes when the query finds nothing; shows the first of what it finds."""
     found = contradictions(evidence.connection, sql)
+    rows = sum(file.rows for file in evidence.files if file.table == table)
+    counted: Metadata = {"rows checked": rows, "findings": found.count}
     if not found.count:
-        return Verdict(True, summary)
-    shown = {"rows": found.count, "first": markdown_table(found.columns, found.first)}
-    return Verdict(False, f"{found.count} rows say otherwise: {found}", shown, warning)
+        return Verdict(True, f"True of all {rows:,} rows.", counted)
+    counted["first findings"] = markdown_table(found.columns, found.first)
+    return Verdict(False, f"{found.count:,} findings in {rows:,} rows: {found}", counted, warning)
 
 
 def _proof(proof: Proof) -> Check:
-    return Check(proof.table, proof.name, proof.statement, partial(_nothing_found, proof.statement, proof.sql))
+    return Check(proof.table, proof.name, proof.statement, partial(_nothing_found, proof.table, proof.sql))
 
 
 def _chain_intact(evidence: Evidence) -> Verdict:
@@ -145,12 +147,12 @@ def _chain_intact(evidence: Evidence) -> Verdict:
 
 def _fresh(table: str, name: str, evidence: Evidence) -> Verdict:
     limit = evidence.home.market.routing.look_back
-    hours = limit / HOUR
     sql = (
         f"SELECT as_of, {name}, source, observed_at FROM {table} "
         f"WHERE as_of - observed_at > INTERVAL {limit // timedelta(seconds=1)} SECOND"
     )
-    return _nothing_found(f"Nothing is older than {hours:g} hours, the longest age the settings allow.", sql, evidence)
+    verdict = _nothing_found(table, sql, evidence)
+    return replace(verdict, metadata={**verdict.metadata, "oldest allowed (hours)": limit / HOUR})
 
 
 def _complete(table: str, keys: str, evidence: Evidence) -> Verdict:
@@ -159,8 +161,7 @@ def _complete(table: str, keys: str, evidence: Evidence) -> Verdict:
             date_diff('hour', min(as_of), max(as_of)) + 1 - count(*) AS missing_hours
         FROM {table} GROUP BY {keys} HAVING missing_hours > 0 ORDER BY missing_hours DESC
     """
-    summary = "Every series has a value at each hour between its first and its last."
-    return _nothing_found(summary, sql, evidence, warning=True)
+    return _nothing_found(table, sql, evidence, warning=True)
 
 
 def _findings(price_file: bool, evidence: Evidence) -> Verdict:
@@ -190,7 +191,7 @@ def _every_holding_valued(evidence: Evidence) -> Verdict:
         SEMI JOIN equity_snapshots USING (as_of, portfolio)
         WHERE has_line IS NULL OR held.token IS NULL
     """
-    return _nothing_found("Equity has a line for each holding and for nothing else.", sql, evidence)
+    return _nothing_found(equity.POSITIONS, sql, evidence)
 
 
 def _every_hour_present(evidence: Evidence) -> Verdict:

@@ -8,7 +8,6 @@ from datetime import date
 import dagster as dg
 
 from basis_pipeline.domain.errors import InputError
-from basis_pipeline.domain.instants import day_start
 from basis_pipeline.settings import Settings
 from basis_pipeline.steps.ports import DayRange
 
@@ -49,8 +48,3 @@ def range_tags(partitions: dg.DailyPartitionsDefinition, days: DayRange) -> dict
     if days.last > last:
         raise InputError(f"to: {days.last} is after {last}, the last day there is (days are UTC)")
     return {RANGE_START_TAG: days.first.isoformat(), RANGE_END_TAG: days.last.isoformat()}
-
-
-def iso_hours(days: DayRange) -> tuple[str, str]:
-    """The first instant of the days and the one after the last, as SQL timestamps."""
-    return f"{days.first} 00:00:00", f"{day_start(days.last).date()} 23:59:59.999999"

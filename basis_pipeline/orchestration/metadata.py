@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.ledger.snapshot import Head
 from basis_pipeline.steps.publishing import Closing, StepReport
 from basis_pipeline.warehouse.tables import Table
@@ -35,8 +34,8 @@ def day_metadata(report: StepReport, table: str, day: date, *, with_equity: bool
     if with_equity:
         for portfolio, closing in sorted(report.closings.get(day, {}).items()):
             unit = closing.share_class
-            metadata[f"{portfolio} equity ({unit})"] = float(closing.equity.total_equity)
-            metadata[f"{portfolio} nav ({unit})"] = float(closing.equity.nav)
+            metadata[f"{portfolio} equity ({unit})"] = round(float(closing.equity.total_equity), 6)
+            metadata[f"{portfolio} nav ({unit})"] = round(float(closing.equity.nav), 6)
     return metadata
 
 
@@ -46,7 +45,7 @@ def run_metadata(report: StepReport, table: str, *, with_equity: bool) -> Metada
     if report.heads:
         metadata["ledger heads"] = _heads_table(report.heads)
     if with_equity and report.closings:
-        metadata["last equity"] = _closings_table(report.closings)
+        metadata["last equity"] = _closings_table(report.closings[max(report.closings)])
     return metadata
 
 
@@ -62,10 +61,9 @@ def _heads_table(heads: Mapping[str, Head]) -> dg.MarkdownMetadataValue:
     return markdown_table(("portfolio", "sequence", "hash"), rows)
 
 
-def _closings_table(closings: Mapping[date, Mapping[str, Closing]]) -> dg.MarkdownMetadataValue:
-    latest = {name: (day, closing) for day in sorted(closings) for name, closing in closings[day].items()}
+def _closings_table(closings: Mapping[str, Closing]) -> dg.MarkdownMetadataValue:
     rows = [
-        (name, day, closing.share_class, canonical(closing.equity.total_equity), canonical(closing.equity.nav))
-        for name, (day, closing) in sorted(latest.items())
+        (name, closing.share_class, f"{closing.equity.total_equity:,.6f}", f"{closing.equity.nav:,.6f}")
+        for name, closing in sorted(closings.items())
     ]
-    return markdown_table(("portfolio", "day", "share class", "equity", "nav"), rows)
+    return markdown_table(("portfolio", "in", "equity", "nav"), rows)

@@ -110,7 +110,7 @@ def test_each_day_carries_its_own_numbers(sound: tuple[Path, RunOutcome, list[tu
     assert days[FIRST.isoformat()]["coins nav (USDT)"] == 5000 + 2 * 60_023
     assert days[LAST.isoformat()]["coins nav (USDT)"] == 5000 + 2 * 60_071
     assert days[LAST.isoformat()]["ledger entries"] == 3
-    assert "| coins | 2024-05-14 | USDT | 125142 | 125142 |" in str(days[LAST.isoformat()]["last equity"])
+    assert "| coins | USDT | 125,142.000000 | 125,142.000000 |" in str(days[LAST.isoformat()]["last equity"])
     assert "last equity" not in days[FIRST.isoformat()]
 
 
