@@ -108,7 +108,7 @@ BUILT_IN_ALIASES = {
     "WBTC": "BTC",
 }
 
-QUOTE_CURRENCIES = ("USDT", "USDC", "USD")
+LINEAR_QUOTES = ("USDT", "USDC")
 _INSTRUMENT = re.compile(r"^([A-Z0-9]+?)(USDT|USDC|USD)-PERP(:LONG|:SHORT)?$")
 _CCXT = re.compile(r"^([A-Z0-9]+)/([A-Z0-9]+):([A-Z0-9]+)$")
 _OKX_SWAP = re.compile(r"^([A-Z0-9]+)-([A-Z0-9]+)-SWAP$")
@@ -149,11 +149,13 @@ def parse_instrument(name: object, field_name: str = "instrument") -> Instrument
             base, quote, leg = match.groups()
             return Instrument(text, base, quote, (leg or "").removeprefix(":"))
         foreign = _CCXT.match(text) or _OKX_SWAP.match(text) or _BINANCE.match(text)
-        if foreign and foreign.group(2) in QUOTE_CURRENCIES:
-            base, quote = foreign.group(1), foreign.group(2)
-            return Instrument(f"{base}{quote}-PERP", base, quote, "")
+        if foreign:
+            base, quote, *settlement = foreign.groups()
+            # Quoted in USD, or settled in another coin than quoted in: an inverse contract, whose PnL is not linear.
+            if quote in LINEAR_QUOTES and settlement in ([], [quote]):
+                return Instrument(f"{base}{quote}-PERP", base, quote, "")
     raise UnknownNameError(
-        f"{field_name}: {name!r} is not a perpetual; write <BASE><QUOTE>-PERP such as ETHUSDT-PERP "
+        f"{field_name}: {name!r} is not a linear perpetual; write <BASE><QUOTE>-PERP such as ETHUSDT-PERP "
         "(hedge mode: ETHUSDT-PERP:LONG or :SHORT)"
     )
 

@@ -100,6 +100,15 @@ class _Head(NamedTuple):
     restatements: int
 
 
+class _Cached(NamedTuple):
+    """A book with every entry up to a sequence, and that entry's hash."""
+
+    sequence: int
+    hash: str
+    restatements: int
+    book: Book
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -110,7 +119,7 @@ class Ledger:
     def __init__(self, url: str, registry: Registry = DEFAULT_REGISTRY, clock: Clock = _utc_now) -> None:
         self.registry = registry
         self._clock = clock
-        self._books: dict[str, tuple[int, int, Book]] = {}
+        self._books: dict[str, _Cached] = {}
         self.engine = open_engine(url)
         try:
             prepare(self.engine)
@@ -286,7 +295,7 @@ class Ledger:
             ordered = ordered and update.timestamp >= last
             last = max(last, update.timestamp)
         earliest = min(update.timestamp for update in news)
-        restated = earliest <= head.last_timestamp and head.sequence > 0
+        restated = earliest < head.last_timestamp
         if restated:
             checkpoints.drop_from(connection, portfolio, earliest)
         if ordered:
@@ -319,7 +328,7 @@ class Ledger:
                 "count": head.restatements + restated,
             },
         )
-        self._books[portfolio] = (new_head, head.restatements + restated, book)
+        self._books[portfolio] = _Cached(new_head, previous, head.restatements + restated, book)
         return receipts
 
     def _check_reversal(
@@ -415,12 +424,16 @@ class Ledger:
     def _head_book(self, connection: Connection, portfolio: str, head: _Head) -> Book:
         """The book with all entries, from memory where it is current, else caught up from the database."""
         cached = self._books.pop(portfolio, None)
-        if cached is not None and cached[0] == head.sequence:
-            return cached[2]
-        if cached is not None and cached[1] == head.restatements:
+        if cached is not None and (cached.sequence, cached.hash) == (head.sequence, head.hash):
+            return cached.book
+        if (
+            cached is not None
+            and cached.restatements == head.restatements
+            and self._holds(connection, portfolio, cached)
+        ):
             # Only entries later than everything in the book were added since: replay just those.
-            book = cached[2]
-            query = select_entries().where(entries.c.portfolio == portfolio, entries.c.sequence > cached[0])
+            book = cached.book
+            query = select_entries().where(entries.c.portfolio == portfolio, entries.c.sequence > cached.sequence)
         else:
             book, as_of = self._book_before(connection, portfolio, None)
             query = select_entries().where(entries.c.portfolio == portfolio)
@@ -430,6 +443,11 @@ class Ledger:
         for entry in read_entries(connection.execute(query)):
             book.replay(entry.update.token_changes, entry.update.derivative_changes, entry.update.timestamp)
         return book
+
+    def _holds(self, connection: Connection, portfolio: str, cached: _Cached) -> bool:
+        """Whether the ledger still has the entry the cached book ends with: a backup may have been restored."""
+        query = sa.select(entries.c.hash).where(entries.c.portfolio == portfolio, entries.c.sequence == cached.sequence)
+        return connection.execute(query).scalar() == cached.hash
 
     def _book_before(
         self, connection: Connection, portfolio: str, timestamp: datetime | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from basis_pipeline.domain.changes import canonical_content
 from basis_pipeline.domain.instants import iso
+from basis_pipeline.domain.positions import Book
 from basis_pipeline.domain.tokens import WALLET
 from basis_pipeline.ledger.database import reading
 from basis_pipeline.ledger.entries import (
@@ -21,7 +23,7 @@ from basis_pipeline.ledger.entries import (
     select_entries,
 )
 from basis_pipeline.ledger.publications import current_files
-from basis_pipeline.ledger.schema import entries, legs, portfolios
+from basis_pipeline.ledger.schema import checkpoints, entries, legs, portfolios
 
 _CHUNK = 5000
 _UNREADABLE = (ValueError, ArithmeticError, TypeError, AttributeError)
@@ -93,6 +95,8 @@ def verify(engine: Engine) -> Verified:
             elif row.last_timestamp != last:
                 what = f"last_timestamp was changed: it says {iso(row.last_timestamp)}, the entries reach {iso(last)}"
                 problems.append(Problem(row.portfolio, row.head_sequence, None, what))
+            if not any(problem.portfolio == row.portfolio for problem in problems):
+                problems += _wrong_checkpoints(connection, row.portfolio)
         problems += _misshapen_legs(connection)
     problems += [
         Problem(portfolio, sequence, None, "a published day was built on it, but the ledger no longer holds it")
@@ -147,6 +151,29 @@ def _check_terms(row: sa.Row[Any], first: Entry) -> Iterator[Problem]:
     if capital != [(WALLET, row.share_class, row.initial_capital)] or first.update.timestamp != row.start:
         what = "the portfolio's share class, capital or start is not that of its first entry"
         yield Problem(first.portfolio, first.sequence, first.update.id, what)
+
+
+def _wrong_checkpoints(connection: Connection, portfolio: str) -> Iterator[Problem]:
+    """Checkpoints are no part of the chain, but a wrong one would be believed: each must be what a replay gives."""
+    query = sa.select(checkpoints).where(checkpoints.c.portfolio == portfolio).order_by(checkpoints.c.as_of)
+    stored = connection.execute(query).all()
+    by_time = select_entries().where(entries.c.portfolio == portfolio)
+    by_time = by_time.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
+    book, sequence = Book(), 0
+    with connection.execution_options(yield_per=_CHUNK).execute(by_time) as rows:
+        replay = read_entries(rows)
+        following = next(replay, None)
+        for row in stored:
+            while following is not None and following.update.timestamp <= row.as_of:
+                update = following.update
+                book.replay(update.token_changes, update.derivative_changes, update.timestamp)
+                sequence = max(sequence, following.sequence)
+                following = next(replay, None)
+            if (row.sequence, row.book) != (sequence, json.dumps(book.to_json())):
+                what = (
+                    f"the checkpoint at {iso(row.as_of)} is not what its entries come to; delete it from `checkpoints`"
+                )
+                yield Problem(portfolio, row.sequence, None, what)
 
 
 def _misshapen_legs(connection: Connection) -> Iterator[Problem]:

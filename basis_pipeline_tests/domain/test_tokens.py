@@ -90,10 +90,12 @@ def test_an_instrument_tells_its_base_quote_and_leg() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "ETH", "ETHUSDT-240628", "ETHUSDT_PERP", "ETHUSDT-PERP:BOTH", "ETH/EUR:EUR", None, 3]
+    "name",
+    ["", "ETH", "ETHUSDT-240628", "ETHUSDT_PERP", "ETHUSDT-PERP:BOTH", "ETH/EUR:EUR", None, 3]
+    + ["ETH/USD:ETH", "ETH-USD-SWAP", "ETH/USDT:ETH"],  # inverse or quanto: their PnL is not linear
 )
 def test_what_is_not_a_perpetual_is_refused(name: object) -> None:
-    with pytest.raises(UnknownNameError, match="is not a perpetual"):
+    with pytest.raises(UnknownNameError, match="is not a linear perpetual"):
         parse_instrument(name)
 
 

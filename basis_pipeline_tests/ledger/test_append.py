@@ -34,8 +34,30 @@ def test_a_restart_finds_the_capital_and_does_not_seed_it_again(ledger: Ledger, 
         assert len(stored(again)) == 1
 
 
+def rewind(ledger: Ledger) -> None:
+    """As a restored backup does: back to the first entry."""
+    (first, *_) = stored(ledger)
+    with ledger.engine.begin() as connection:
+        for table in ("legs", "entries"):
+            connection.execute(sa.text(f"DELETE FROM {table} WHERE sequence > 1"))
+        back = "UPDATE portfolios SET head_sequence = 1, head_hash = :hash, last_timestamp = start"
+        connection.execute(sa.text(back), {"hash": first.hash})
+
+
+def test_a_ledger_put_back_to_an_earlier_state_is_noticed_by_a_process_that_had_it_open(
+    ledger: Ledger, ledger_url: str
+) -> None:
+    ledger.append(FUND, update("WITHDRAWAL", wallet("USDT", "-900"), minute=1))
+    with Ledger(ledger_url) as other:
+        rewind(other)
+        other.append(FUND, update("DEPOSIT", wallet("USDT", "1"), minute=1))
+    ledger.append(FUND, update("WITHDRAWAL", wallet("USDT", "-1001"), minute=2))
+    assert problems(ledger) == []
+    assert ledger.snapshot().book_at(FUND, at(2)).book.balances == {}
+
+
 def test_a_second_initial_capital_is_refused_and_the_deposit_named_as_the_way(ledger: Ledger) -> None:
-    with pytest.raises(BookError, match="has its initial capital .* DEPOSIT"):
+    with pytest.raises(BookError, match=r"has its initial capital .* DEPOSIT"):
         ledger.append(FUND, update("INITIAL_CAPITAL", wallet("USDT", "500"), minute=5))
     assert len(stored(ledger)) == 1
 

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from basis_pipeline.ledger import publications
+from basis_pipeline.ledger.checkpoints import INTERVAL
 from basis_pipeline.ledger.ledger import Ledger
 from basis_pipeline.ledger.publications import Publication, publish
 from basis_pipeline.ledger.schema import metadata
@@ -288,6 +289,16 @@ def test_one_broken_portfolio_does_not_hide_another(sealed: Ledger) -> None:
     found = problems(sealed)
     assert len(found) == 2
     assert {problem.split()[0] for problem in found} == {FUND, other}
+
+
+def test_a_checkpoint_that_is_not_what_its_entries_come_to_is_found(ledger: Ledger) -> None:
+    ledger.append_many(FUND, deposits(3 * INTERVAL))
+    ledger.snapshot().book_at(FUND, at(3 * INTERVAL))
+    assert problems(ledger) == []
+    tamper(ledger, "UPDATE checkpoints SET book = replace(book, 'USDT', 'ETH')")
+    found = problems(ledger)
+    assert found
+    assert all("the checkpoint at" in problem for problem in found)
 
 
 def test_an_empty_ledger_verifies(ledger_url: str) -> None:
