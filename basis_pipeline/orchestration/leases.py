@@ -7,11 +7,14 @@ the number of concurrent runs: Dagster's own monitoring looks after runs it laun
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 from filelock import FileLock, Timeout
+
+_BEFORE_THE_LEASE = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+_UNDER_THE_LEASE = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
 @contextmanager
@@ -28,8 +31,8 @@ def held_lease(home: Path, run_id: str) -> Iterator[None]:
 
 def end_abandoned_runs(instance: dg.DagsterInstance, home: Path) -> list[str]:
     """Report the runs whose process is gone as failed and free what they held; returns their ids."""
-    running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
-    abandoned = [run for run in instance.get_runs(running) if not _is_alive(home, run.run_id)]
+    unfinished = dg.RunsFilter(statuses=[*_BEFORE_THE_LEASE, *_UNDER_THE_LEASE])
+    abandoned = [run for run in instance.get_runs(unfinished) if _is_abandoned(run, _lease(home, run.run_id))]
     for run in abandoned:
         instance.report_run_failed(run, "The process of this run ended before it did. Materialize its days again.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -37,16 +40,14 @@ def end_abandoned_runs(instance: dg.DagsterInstance, home: Path) -> list[str]:
     return [run.run_id for run in abandoned]
 
 
-def _is_alive(home: Path, run_id: str) -> bool:
-    path = _lease(home, run_id)
-    if path.exists():
-        with suppress(OSError):
-            try:
-                with FileLock(path, timeout=0):
-                    return False
-            except Timeout:
-                return True
-    return False
+def _is_abandoned(run: dg.DagsterRun, lease: Path) -> bool:
+    if not lease.exists():  # a run of the UI takes its lease when it starts
+        return run.status in _UNDER_THE_LEASE
+    try:
+        with FileLock(lease, timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 def _lease(home: Path, run_id: str) -> Path:
