@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -185,7 +187,7 @@ def _print_equity(home: Home) -> None:
 def _print_what_next(home: Path) -> None:
     from basis_pipeline.settings import home_path
 
-    basis = "basis" if home == home_path() else f"basis --home {home}"
+    basis = _as_typed() if home == home_path() else f"{_as_typed()} --home {home}"
     say()
     say("What next", bold=True)
     for line in _aligned(
@@ -198,6 +200,14 @@ def _print_what_next(home: Path) -> None:
         )
     ):
         say(f"  {line}")
+
+
+def _as_typed() -> str:
+    """The command as this reader can type it: by its path where the virtual environment is not activated."""
+    program = Path(sys.argv[0])
+    if program.name != "basis" or shutil.which("basis"):
+        return "basis"
+    return os.path.relpath(program)
 
 
 def _aligned(pairs: Iterable[tuple[str, str]]) -> list[str]:
