@@ -18,6 +18,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from basis_pipeline.domain.errors import LedgerError
 
+DATABASE_FAILURES: tuple[type[Exception], ...] = (SQLAlchemyError, sqlite3.Error)
+"""What a database raises; for those whose database is not the ledger, as Dagster's."""
 BUSY_TIMEOUT_MS = 60_000
 SCHEMA_REVISION = "0001"
 _SET_UP_LOCK = 0x62617369

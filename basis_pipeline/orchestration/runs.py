@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import dagster as dg
 
+from basis_pipeline.domain.errors import BasisError
 from basis_pipeline.home import open_home
+from basis_pipeline.ledger.database import DATABASE_FAILURES
 from basis_pipeline.orchestration.build import JOB, build_definitions
 from basis_pipeline.orchestration.days import daily_partitions, range_tags
 from basis_pipeline.orchestration.instance import dagster_home, events_kept_open
@@ -23,6 +25,7 @@ from basis_pipeline.steps.publishing import collect_garbage
 
 _FAILED_CHECK = "DagsterAssetCheckFailedError"
 """What a blocking check ends its step with; its findings are told by `failed_checks`."""
+_STORAGE_FAILURES: tuple[type[Exception], ...] = (*DATABASE_FAILURES, OSError)
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -44,8 +47,8 @@ class RunOutcome:
 def materialize(home: Path, first: date, last: date, progress: Progress = no_progress) -> RunOutcome:
     """Materialize every table for the days in one run, with all checks.
 
-    InputError when a day is outside the partitions, ConfigError when the home's settings are unusable. Everything else
-    that goes wrong is in the outcome, and in the UI.
+    InputError when a day is outside the partitions, ConfigError when the home's settings are unusable, BasisError when
+    Dagster cannot record the run. Everything else that goes wrong is in the outcome, and in the UI.
     """
     home = home.resolve()
     tags = range_tags(daily_partitions(load_settings(home)), DayRange(first, last))
@@ -53,6 +56,7 @@ def materialize(home: Path, first: date, last: date, progress: Progress = no_pro
     job = build_definitions(home, pool=None).resolve_job_def(JOB)
     run_id = str(uuid4())
     with ExitStack() as stack:
+        stack.enter_context(_translated(home))
         stack.enter_context(dagster_home(home))
         instance = stack.enter_context(dg.DagsterInstance.get())
         end_abandoned_runs(instance, home)
@@ -78,6 +82,18 @@ def materialize(home: Path, first: date, last: date, progress: Progress = no_pro
         tuple(_describe(e) for e in evaluations if e.severity is is_error),
         tuple(_describe(e) for e in evaluations if e.severity is not is_error),
     )
+
+
+@contextmanager
+def _translated(home: Path) -> Iterator[None]:
+    """Failures of Dagster's own storage as errors with what to do: a full disk must not end in a traceback."""
+    try:
+        yield
+    except _STORAGE_FAILURES as error:
+        raise BasisError(
+            f"cannot record the run in {home / 'dagster'}: {getattr(error, 'orig', None) or error}; free disk space or "
+            "fix permissions, then run it again (what finished steps published stays)"
+        ) from error
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> Iterator[str]:

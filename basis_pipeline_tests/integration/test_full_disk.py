@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from basis_pipeline.domain.errors import LedgerError, WarehouseError
+from basis_pipeline.domain.errors import BasisError, LedgerError, WarehouseError
+from basis_pipeline.orchestration.runs import materialize
 from basis_pipeline_tests.builders import START, payload, token
 from basis_pipeline_tests.homes import (
     ask,
@@ -95,9 +96,7 @@ def test_a_rebuild_on_a_full_disk_leaves_the_publication_before_readable_and_can
     import_sample(home, sample)
     filler = small_disk / "filler"
     fill(filler)
-    with pytest.raises(
-        (LedgerError, WarehouseError), match=r"disk (is|not) full|No space left on device; free"
-    ):
+    with pytest.raises((LedgerError, WarehouseError), match=r"disk (is|not) full|No space left on device; free"):
         rebuild_days(home, sample_range(home))
     assert ask(home, "SELECT * FROM equity_snapshots ORDER BY ALL") == equity
     filler.unlink()
@@ -105,6 +104,22 @@ def test_a_rebuild_on_a_full_disk_leaves_the_publication_before_readable_and_can
     assert published(home) == before
     rebuild_days(home, sample_range(home))
     assert ask(home, "SELECT * FROM equity_snapshots ORDER BY ALL") != equity
+    assert problems(home) == []
+
+
+def test_a_dagster_backfill_on_a_full_disk_stops_with_a_clear_error_and_can_be_finished(small_disk, tmp_path):
+    home = small_disk / "home"
+    sample = write_sample_home(tmp_path / "source", SAMPLE_DAYS)
+    write_home(
+        home, sample.market_data, {p.name: terms(p.share_class, p.initial_capital, p.start) for p in sample.portfolios}
+    )
+    import_sample(home, sample)
+    with pytest.raises(BasisError, match=r"cannot record the run in .*free disk space .* then run it again"):
+        materialize(home, sample.first_day, sample.last_day)
+    enlarge(small_disk)
+    assert problems(home) == []
+    outcome = materialize(home, sample.first_day, sample.last_day)
+    assert (outcome.success, outcome.errors, outcome.failed_checks) == (True, (), ())
     assert problems(home) == []
 
 
