@@ -7,7 +7,7 @@ collected, so that a restatement is visible and a query that began earlier still
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> C
     one that saw more entries wins, whichever ends last.
     """
     with writing(engine) as connection:
-        current = {(p.table, p.day): (number, p) for number, p in _current(connection)}
+        current = {(p.table, p.day): (number, p) for number, p in _current(connection, _replaceable(files))}
         fresh = [p for p in files if not _older(p, current.get((p.table, p.day)))]
         replaced = [current[(p.table, p.day)][0] for p in fresh if (p.table, p.day) in current]
         if replaced:
@@ -74,6 +74,15 @@ def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> C
         return _current_files(connection)
 
 
+def _replaceable(files: Sequence[Publication]) -> sa.ColumnElement[bool]:
+    """The tables and the range of days that the files may replace."""
+    days = [p.day for p in files]
+    if not days:
+        return sa.false()
+    tables = sorted({p.table for p in files})
+    return sa.and_(publications.c.table_name.in_(tables), publications.c.day.between(min(days), max(days)))
+
+
 def _older(new: Publication, current: tuple[int, Publication] | None) -> bool:
     if current is None:
         return False
@@ -86,6 +95,12 @@ def current_files(engine: Engine) -> CurrentFiles:
     """What is current now."""
     with reading(engine) as connection:
         return _current_files(connection)
+
+
+def generation(engine: Engine) -> int:
+    """The generation of what is current now."""
+    with reading(engine) as connection:
+        return _generation(connection)
 
 
 def superseded(engine: Engine) -> dict[str, datetime]:
@@ -125,25 +140,35 @@ def withdraw_all(engine: Engine) -> None:
         connection.execute(sa.delete(publications))
 
 
-def _current(connection: Connection) -> Iterable[tuple[int, Publication]]:
+def _current(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[tuple[int, Publication]]:
     query = (
-        sa.select(publications)
-        .where(publications.c.superseded_at.is_(None))
+        sa.select(
+            publications.c.id,
+            publications.c.table_name,
+            publications.c.day,
+            publications.c.file,
+            publications.c.row_count,
+            publications.c.heads,
+        )
+        .where(publications.c.superseded_at.is_(None), *conditions)
         .order_by(publications.c.table_name, publications.c.day)
     )
     parsed: dict[str, dict[str, Head]] = {}
-    for row in connection.execute(query):
-        heads = parsed.get(row.heads)
+    for number, table, day, file, rows, text in connection.execute(query):
+        heads = parsed.get(text)
         if heads is None:
-            heads = {name: Head(sequence, own) for name, (sequence, own) in json.loads(row.heads).items()}
-            parsed[row.heads] = heads
-        yield row.id, Publication(row.table_name, row.day, row.file, row.row_count, heads)
+            heads = {name: Head(sequence, own) for name, (sequence, own) in json.loads(text).items()}
+            parsed[text] = heads
+        yield number, Publication(table, day, file, rows, heads)
 
 
 def _current_files(connection: Connection) -> CurrentFiles:
     found = list(_current(connection))
-    newest = connection.execute(sa.select(sa.func.max(publications.c.id))).scalar() or 0
-    return CurrentFiles(newest, tuple(publication for _, publication in found))
+    return CurrentFiles(_generation(connection), tuple(publication for _, publication in found))
+
+
+def _generation(connection: Connection) -> int:
+    return connection.execute(sa.select(sa.func.max(publications.c.id))).scalar() or 0
 
 
 def _heads_to_json(heads: Mapping[str, Head]) -> str:

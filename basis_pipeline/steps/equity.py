@@ -68,7 +68,8 @@ def project_equity(ports: Ports, days: DayRange) -> StepReport:
     snapshot = ports.ledger.snapshot()
     findings = _Findings([], {})
     files = write_days(warehouse_root(ports.home), _days(ports, snapshot, days, findings))
-    publish(ports, files, snapshot.heads())
+    left_out = {(gap.portfolio, gap.instant.date()) for gap in findings.gaps}
+    publish(ports, files, snapshot.heads(), left_out)
     published = report(files, TABLES, snapshot.heads(), findings.closings)
     if findings.gaps:
         raise EquityIncomplete(tuple(findings.gaps), published)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from basis_pipeline.domain.changes import BalanceUpdate, Trigger
 from basis_pipeline.domain.errors import BasisError, InputError
@@ -158,13 +158,19 @@ def open_journal(path: Path) -> Iterator[Iterable[bytes]]:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
             if packed:
                 with gzip.open(raw) as unpacked:
-                    yield unpacked
+                    yield bounded_lines(unpacked)
             else:
-                yield raw
+                yield bounded_lines(raw)
     except OSError as error:
         if isinstance(error, gzip.BadGzipFile):
             raise InputError(f"{path}: is damaged ({error})") from error
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def bounded_lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    """The file's lines; one that is too long comes in pieces, so that a file without line ends fills no memory."""
+    while line := file.readline(LINE_LENGTH_MAX + 1):
+        yield line
 
 
 def export_journal(

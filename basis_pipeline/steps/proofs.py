@@ -75,6 +75,30 @@ NEVER_NEGATIVE = Proof(
     "SELECT as_of, portfolio, token, balance FROM wallet_balances WHERE balance < 0",
 )
 
+SIDES_ADD_UP = Proof(
+    "equity_snapshots",
+    "sides_add_up",
+    "total_equity = assets - debts and nav are the sums of the lines of their sides, to the last digit.",
+    """
+    WITH sides AS (
+        SELECT as_of, portfolio,
+            coalesce(sum(value) FILTER (side = 'asset'), 0) AS assets,
+            -coalesce(sum(value) FILTER (side = 'debt'), 0) AS debts,
+            sum(value) AS nav
+        FROM equity_positions GROUP BY as_of, portfolio
+    )
+    SELECT as_of, portfolio, s.total_equity, s.nav, sides.nav AS sum_of_lines
+    FROM equity_snapshots s
+    FULL JOIN sides USING (as_of, portfolio)
+    WHERE s.total_equity IS NULL
+        OR s.total_equity <> s.assets - s.debts
+        OR s.assets <> coalesce(sides.assets, 0)
+        OR s.debts <> coalesce(sides.debts, 0)
+        OR s.nav <> coalesce(sides.nav, 0)
+        OR s.nav <> s.total_equity + s.unrealized_pnl + s.in_transit + s.locked
+    """,
+)
+
 TOTALS_ADD_UP = Proof(
     "equity_snapshots",
     "totals_add_up",
@@ -118,6 +142,10 @@ PROOFS = (
     _not_from_the_future("conversion_rates", "name"),
     TOTALS_ADD_UP,
 )
+"""What the asset checks ask of what is published."""
+
+BEFORE_PUBLISHING = (*(proof for proof in PROOFS if proof is not TOTALS_ADD_UP), SIDES_ADD_UP)
+"""What a step asks of its own files. Breakdowns are views over the same lines: the asset check sees to them."""
 
 
 def contradictions(connection: duckdb.DuckDBPyConnection, sql: str) -> Contradictions:
@@ -131,7 +159,7 @@ def contradictions(connection: duckdb.DuckDBPyConnection, sql: str) -> Contradic
     return Contradictions(count, columns, tuple(first))
 
 
-def prove(home: Path, files: Sequence[DayFile], proofs: Iterable[Proof] = PROOFS) -> None:
+def prove(home: Path, files: Sequence[DayFile], proofs: Iterable[Proof] = BEFORE_PUBLISHING) -> None:
     """Hold the files, published or not, against every proof about their tables. WarehouseError names what fails."""
     tables = {file.table for file in files}
     with connect_memory(home, files) as connection:

@@ -5,7 +5,7 @@ A crash between the two leaves the old catalogue, whose files are still there; `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from basis_pipeline.ledger.publications import CurrentFiles, Publication
 from basis_pipeline.ledger.snapshot import Head
 from basis_pipeline.steps.ports import Ports
 from basis_pipeline.steps.proofs import prove
-from basis_pipeline.warehouse.catalogue import catalogue_is_current, publish_catalogue
+from basis_pipeline.warehouse.catalogue import Since, catalogue_is_current, publish_catalogue
 from basis_pipeline.warehouse.dayfiles import DayFile, warehouse_root
 from basis_pipeline.warehouse.garbage import remove_unreferenced
 from basis_pipeline.warehouse.lock import writer_lock
@@ -45,33 +45,45 @@ class StepReport:
         return sum(count for (name, _), count in self.rows.items() if name == table)
 
 
-def publish(ports: Ports, files: Sequence[DayFile], heads: Mapping[str, Head]) -> None:
+def publish(
+    ports: Ports,
+    files: Sequence[DayFile],
+    heads: Mapping[str, Head],
+    left_out: Collection[tuple[str, date]] = (),
+) -> None:
     """Publish files built from these heads, all together, and show them to readers.
+
+    ``left_out`` names the (portfolio, day) that have no rows because they could not be built: their days say so by
+    not naming the portfolio's head, and stay due.
 
     ``ProofFailed`` before anything is published when their rows contradict each other.
     """
     prove(ports.home, files)
+    heads_of_day = {
+        day: {name: head for name, head in heads.items() if (name, day) not in left_out} for _, day in left_out
+    }
     with writer_lock(ports.home):
+        since = Since(publications.generation(ports.ledger.engine), frozenset(f.table for f in files))
         current = publications.publish(
             ports.ledger.engine,
-            [Publication(f.table, f.day, f.file, f.rows, heads) for f in files],
+            [Publication(f.table, f.day, f.file, f.rows, heads_of_day.get(f.day, heads)) for f in files],
             ports.clock(),
         )
-        _show(ports, current)
+        _show(ports, current, since)
 
 
 def ensure_catalogue(ports: Ports) -> bool:
     """Publish the catalogue again if the home has moved or a crash left an old one; True if it did."""
-    if catalogue_is_current(ports.home, publications.current_files(ports.ledger.engine).generation):
+    if catalogue_is_current(ports.home, publications.generation(ports.ledger.engine)):
         return False
     with writer_lock(ports.home):
         _show(ports, publications.current_files(ports.ledger.engine))
     return True
 
 
-def _show(ports: Ports, current: CurrentFiles) -> None:
+def _show(ports: Ports, current: CurrentFiles, since: Since | None = None) -> None:
     """Show these files to readers; files that somebody deleted are forgotten, so that their days count as missing."""
-    gone = publish_catalogue(ports.home, day_files(current), current.generation)
+    gone = publish_catalogue(ports.home, day_files(current), current.generation, since)
     if gone:
         publications.withdraw(ports.ledger.engine, [file.file for file in gone])
         current = publications.current_files(ports.ledger.engine)

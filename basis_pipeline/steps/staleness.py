@@ -14,9 +14,10 @@ from basis_pipeline.steps.ports import DayRange, Ports
 
 
 def stale_days(ports: Ports, days: DayRange) -> list[date]:
-    """The days in the range to materialize again: never published, or touched by entries recorded since.
+    """The days in the range to materialize again.
 
-    An entry touches its own day in ``balance_changes`` and, because balances carry forward, every day from the first
+    They were never published, lack a portfolio that could not be valued, or are touched by entries recorded since. An
+    entry touches its own day in ``balance_changes`` and, because balances carry forward, every day from the first
     hour at or after its timestamp on.
     """
     snapshot = ports.ledger.snapshot()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
+import shutil
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import duckdb
 
 from basis_pipeline.domain.errors import WarehouseError
 from basis_pipeline.warehouse.dayfiles import TEMPORARY_SUFFIX, DayFile, empty_file, warehouse_root
-from basis_pipeline.warehouse.tables import ALL_TABLES, ALL_VIEWS, Table, View, contract_fingerprint
+from basis_pipeline.warehouse.tables import ALL_TABLES, ALL_VIEWS, CATALOGUE_INFO, Table, View, contract_fingerprint
 
 CATALOGUE_NAME = "basis.duckdb"
 
@@ -46,14 +47,25 @@ def catalogue_path(home: Path) -> Path:
     return home.resolve() / CATALOGUE_NAME
 
 
-def publish_catalogue(home: Path, files: Iterable[DayFile], generation: int) -> tuple[DayFile, ...]:
+@dataclass(frozen=True)
+class Since:
+    """What the last publication was, and which tables have other files since: only their views are made anew."""
+
+    generation: int
+    tables: frozenset[str]
+
+
+def publish_catalogue(
+    home: Path, files: Iterable[DayFile], generation: int, since: Since | None = None
+) -> tuple[DayFile, ...]:
     """Show exactly these day files to every reader that opens the catalogue from now on.
 
     Returns the files that are not there and had to be left out (DuckDB makes no view over a missing file, and
     somebody may delete the warehouse to have it materialized again): the caller forgets their publication, so that
     their days count as never materialized. Files of undeclared tables, which another version wrote, are passed over.
 
-    ``generation`` numbers the publication, so that a crash before the rename can be noticed later. Hold
+    ``generation`` numbers the publication, so that a crash before the rename can be noticed later. With ``since``, a
+    catalogue that is just that far is carried on; any other is made anew, so it is only ever a saving. Hold
     ``lock.writer_lock`` from reading the list of files to the return. After a WarehouseError the old catalogue stands.
     """
     path = catalogue_path(home)
@@ -66,8 +78,12 @@ def publish_catalogue(home: Path, files: Iterable[DayFile], generation: int) -> 
         for left_by_a_killed_run in path.parent.glob(f".{path.name}.*{TEMPORARY_SUFFIX}*"):
             left_by_a_killed_run.unlink(missing_ok=True)
         try:
+            tables: Collection[str] | None = None
+            if since is not None and not missing and catalogue_is_current(home, since.generation):
+                shutil.copyfile(path, temporary)
+                tables = since.tables
             with duckdb.connect(temporary, config=CONNECTION_CONFIG) as connection:
-                _create_views(connection, home, present, generation)
+                _create_views(connection, home, present, generation, described=True, tables=tables)
                 connection.execute("CHECKPOINT")
             _sync(temporary)
             _wal(path).unlink(missing_ok=True)
@@ -94,7 +110,7 @@ def connect_memory(home: Path, files: Iterable[DayFile]) -> duckdb.DuckDBPyConne
         raise WarehouseError(f"{len(missing)} day files are missing, first {missing[0].file}; run `basis rebuild`")
     connection = duckdb.connect(config=CONNECTION_CONFIG)
     try:
-        _create_views(connection, home, files, generation=0)
+        _create_views(connection, home, files, generation=0, described=False)
     except (duckdb.Error, OSError) as error:
         connection.close()
         raise WarehouseError(f"cannot open the day files of {home}: {error}; run `basis rebuild`") from error
@@ -148,39 +164,63 @@ def quote(text: str) -> str:
 
 def _split_by_presence(root: Path, files: Iterable[DayFile]) -> tuple[tuple[DayFile, ...], tuple[DayFile, ...]]:
     """The files that are on disk and those that are not; one directory listing per table."""
-    on_disk = {table.name: {path.name for path in (root / table.name).glob("*.parquet")} for table in ALL_TABLES}
+    on_disk = {table.name: _names_in(root / table.name) for table in ALL_TABLES}
     present: list[DayFile] = []
     missing: list[DayFile] = []
     for file in files:
         if file.table in on_disk:
-            there = Path(file.file).name in on_disk[file.table]
+            there = file.file.rpartition("/")[2] in on_disk[file.table]
             (present if there else missing).append(file)
     return tuple(present), tuple(missing)
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection, home: Path, files: Iterable[DayFile], generation: int) -> None:
+def _names_in(directory: Path) -> set[str]:
+    try:
+        return set(os.listdir(directory))  # noqa: PTH208 - names, not thousands of Path objects
+    except FileNotFoundError:
+        return set()
+
+
+def _create_views(
+    connection: duckdb.DuckDBPyConnection,
+    home: Path,
+    files: Iterable[DayFile],
+    generation: int,
+    *,
+    described: bool,
+    tables: Collection[str] | None = None,
+) -> None:
+    """Create the views, or, with ``tables``, replace those of these tables and leave the others as they are."""
     root = warehouse_root(home)
+    prefix = _literal_path(root)  # below it, names are ours and need no care
     names: dict[str, list[str]] = {table.name: [empty_file(root, table)] for table in ALL_TABLES}
     for file in sorted(files, key=lambda f: (f.table, f.day)):
         names[file.table].append(file.file)
     connection.execute("BEGIN")
-    for table in ALL_TABLES:
+    changed = [table for table in ALL_TABLES if tables is None or table.name in tables]
+    for table in changed:
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
-        paths = ", ".join(quote(_literal_path(root / name)) for name in names[table.name])
-        _create_view(connection, table, f"SELECT {columns} FROM read_parquet([{paths}], hive_partitioning = false)")
+        paths = ", ".join([quote(f"{prefix}/{name}") for name in names[table.name]])
+        rows = f"SELECT {columns} FROM read_parquet([{paths}], hive_partitioning = false)"
+        connection.execute(f"CREATE OR REPLACE VIEW {table.name} AS {rows}")
     values = {
         "home": quote(str(home.resolve())),
         "generation": str(generation),
         "published_at": quote(datetime.now(UTC).replace(tzinfo=None).isoformat()),
         "contract": quote(contract_fingerprint()),
     }
-    for view in ALL_VIEWS:
-        _create_view(connection, view, view.sql.format_map(values))
+    views = [view for view in ALL_VIEWS if tables is None or view is CATALOGUE_INFO]
+    for view in views:
+        connection.execute(f"CREATE OR REPLACE VIEW {view.name} AS {view.sql.format_map(values)}")
+    if described:
+        shown: list[Table | View] = [*changed, *views]
+        for declared in shown:
+            _describe(connection, declared)
     connection.execute("COMMIT")
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, declared: Table | View, sql: str) -> None:
-    connection.execute(f"CREATE VIEW {declared.name} AS {sql}")
+def _describe(connection: duckdb.DuckDBPyConnection, declared: Table | View) -> None:
+    """Put the declared descriptions where DuckDB's own tools show them."""
     connection.execute(f"COMMENT ON VIEW {declared.name} IS {quote(declared.description)}")
     for column in declared.columns:
         connection.execute(f'COMMENT ON COLUMN {declared.name}."{column.name}" IS {quote(column.description)}')

@@ -73,9 +73,13 @@ def test_complete_data_and_another_rebuild_heal_the_day_and_leave_the_others_as_
     assert {day for table, day in after if after[table, day] != before[table, day]} == {hour(24).date()}
 
 
-def test_a_day_with_a_gap_counts_as_published_until_the_ledger_or_the_user_asks_again(home):
+def test_a_day_with_a_gap_stays_due_until_the_data_is_complete(home, tmp_path):
     with pytest.raises(EquityIncomplete):
         rebuild_days(home)
+    with pytest.raises(EquityIncomplete):
+        rebuild_stale(home)
+    write_market(tmp_path / "market")
+    assert rebuild_stale(home) == [hour(24).date()]
     assert rebuild_stale(home) == []
 
 

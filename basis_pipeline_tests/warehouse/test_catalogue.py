@@ -12,6 +12,7 @@ import pytest
 
 from basis_pipeline.domain.errors import WarehouseError
 from basis_pipeline.warehouse.catalogue import (
+    Since,
     catalogue_info,
     catalogue_is_current,
     catalogue_path,
@@ -61,6 +62,27 @@ def test_exactly_the_listed_files_are_shown(tmp_path):
     assert counted(tmp_path) == (72, 1)
     publish_catalogue(tmp_path, [*new, *(file for file in old if file.day != DAYS[0])], 2)
     assert counted(tmp_path) == (72, 2)
+
+
+@pytest.mark.parametrize("since", [1, 7], ids=["carried on", "made anew"])
+def test_a_catalogue_carried_on_is_the_same_as_one_made_anew(tmp_path, since):
+    old = write_version(tmp_path, 1, DAYS)
+    new = write_version(tmp_path, 2, DAYS)
+    publish_catalogue(tmp_path, old, 1)
+    publish_catalogue(tmp_path, new, 2, Since(since, frozenset({file.table for file in new})))
+    assert counted(tmp_path) == (72, 2)
+    assert catalogue_is_current(tmp_path, 2)
+    with duckdb.connect(catalogue_path(tmp_path), read_only=True) as connection:
+        views = dict(connection.execute("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal").fetchall())
+    assert views == {d.name: d.description for d in (*ALL_TABLES, *ALL_VIEWS)}
+
+
+def test_a_damaged_catalogue_is_not_carried_on(tmp_path):
+    files = write_version(tmp_path, 1, DAYS)
+    publish_catalogue(tmp_path, files, 1)
+    catalogue_path(tmp_path).write_bytes(b"not a database")
+    publish_catalogue(tmp_path, files, 2, Since(1, frozenset()))
+    assert counted(tmp_path) == (72, 1)
 
 
 def test_publishing_leaves_one_file_and_no_log(tmp_path):

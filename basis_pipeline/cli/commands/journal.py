@@ -78,7 +78,7 @@ def _counts(imported: Imported) -> str:
 
 @contextmanager
 def _journal(file: Path) -> Iterator[Iterable[bytes]]:
-    from basis_pipeline.steps.importing import open_journal
+    from basis_pipeline.steps.importing import bounded_lines, open_journal
 
     if file != STANDARD:
         with open_journal(file) as lines:
@@ -87,9 +87,9 @@ def _journal(file: Path) -> Iterator[Iterable[bytes]]:
     raw: Any = sys.stdin.buffer
     if raw.peek(len(_GZIP))[: len(_GZIP)] == _GZIP:
         with gzip.open(raw) as unpacked:
-            yield unpacked
+            yield bounded_lines(unpacked)
     else:
-        yield raw
+        yield bounded_lines(raw)
 
 
 @examples(
