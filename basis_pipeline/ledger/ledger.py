@@ -42,6 +42,8 @@ from basis_pipeline.ledger.snapshot import LedgerSnapshot, take_snapshot
 from basis_pipeline.ledger.timeline import Timeline
 
 Clock = Callable[[], datetime]
+_Known = dict[str, tuple[str, int]]
+"""Content hash and sequence of entries by their id."""
 _IDS_PER_QUERY = 500
 
 # Built once: on the append path SQLAlchemy would spend longer on building a statement than SQLite on running it.
@@ -60,6 +62,14 @@ _KNOWN = sa.select(entries.c.entry_id, entries.c.content_hash, entries.c.sequenc
     entries.c.portfolio == sa.bindparam("portfolio")
 )
 _KNOWN_ONE = _KNOWN.where(entries.c.entry_id == sa.bindparam("entry_id"))
+_LOCK_AND_LOOK_UP = _LOCK.add_columns(
+    *(
+        sa.select(column)
+        .where(entries.c.portfolio == sa.bindparam("portfolio"), entries.c.entry_id == sa.bindparam("entry_id"))
+        .scalar_subquery()
+        for column in (entries.c.content_hash, entries.c.sequence)
+    )
+)
 _KNOWN_MANY = _KNOWN.where(entries.c.entry_id.in_(sa.bindparam("entry_ids", expanding=True)))
 _INSERT_ENTRIES = sa.insert(entries)
 _INSERT_LEGS = sa.insert(legs)
@@ -187,7 +197,7 @@ class Ledger:
                 self.registry,
             )
             head = _Head(0, GENESIS_HASH, terms.start, terms.start, 0)
-            self._append(connection, terms.portfolio, head, [update])
+            self._append(connection, terms.portfolio, head, [update], {})
 
     def append(self, portfolio: str, update: BalanceUpdate) -> Receipt:
         """Accept one update, or raise and change nothing. Committed and synced when it returns."""
@@ -199,8 +209,12 @@ class Ledger:
         The error of a refused update carries its position in ``updates`` as ``error.position``.
         """
         with self._writing(portfolio) as connection:
-            head = self._lock(connection, portfolio)
-            return self._append(connection, portfolio, head, updates)
+            if len(updates) == 1 and connection.dialect.name == "sqlite":
+                head, known = self._lock_and_look_up(connection, portfolio, updates[0].id)
+            else:
+                head = self._lock(connection, portfolio)
+                known = _known_ids(connection, portfolio, [update.id for update in updates])
+            return self._append(connection, portfolio, head, updates, known)
 
     def reverse(self, portfolio: str, entry_id: str, timestamp: datetime | None = None) -> Receipt:
         """Post the mirror image of an entry, by default at the entry's own time, so that its effect never was.
@@ -212,7 +226,8 @@ class Ledger:
             original = self._entry(connection, portfolio, entry_id)
             if original.update.trigger is Trigger.INITIAL_CAPITAL:
                 raise LedgerError(f"{entry_id}: the initial capital cannot be reversed; record a WITHDRAWAL instead")
-            if known := _known_ids(connection, portfolio, [reversal_id(entry_id)]):
+            known = _known_ids(connection, portfolio, [reversal_id(entry_id)])
+            if known:
                 existing = self._entry(connection, portfolio, *known)
                 if existing.update.reverses == entry_id:
                     return Receipt(existing.update.id, existing.sequence, True)
@@ -222,7 +237,7 @@ class Ledger:
                 raise LedgerError(f"{entry_id}: happened at {iso(happened)} and cannot be reversed as of {iso(moment)}")
             update = mirror_image(original.update, *self._books_around(connection, portfolio, original, moment), moment)
             self._check_not_set_later(connection, portfolio, update)
-            return self._append(connection, portfolio, head, [update])[0]
+            return self._append(connection, portfolio, head, [update], known)[0]
 
     def _check_not_set_later(self, connection: Connection, portfolio: str, mirror: BalanceUpdate) -> None:
         """A later reversal put the position back to a size that still counts what this one takes away."""
@@ -267,16 +282,25 @@ class Ledger:
     def _lock(self, connection: Connection, portfolio: str) -> _Head:
         row = connection.execute(_LOCK, {"portfolio": portfolio}).first()
         if row is None:
-            raise UnknownNameError(
-                f"portfolio: {portfolio!r} is not in the ledger; add it under `portfolios:` in basis.yaml"
-            )
+            raise _unknown_portfolio(portfolio)
         return _Head(*row)
 
+    def _lock_and_look_up(self, connection: Connection, portfolio: str, entry_id: str) -> tuple[_Head, _Known]:
+        """``_lock`` and ``_known_ids`` in one statement, for the path that an update waits on.
+
+        SQLite only: PostgreSQL answers a subquery from before it got the lock.
+        """
+        row = connection.execute(_LOCK_AND_LOOK_UP, {"portfolio": portfolio, "entry_id": entry_id}).first()
+        if row is None:
+            raise _unknown_portfolio(portfolio)
+        *head, content, sequence = row
+        return _Head(*head), {} if content is None else {entry_id: (content, sequence)}
+
     def _append(
-        self, connection: Connection, portfolio: str, head: _Head, updates: Sequence[BalanceUpdate]
+        self, connection: Connection, portfolio: str, head: _Head, updates: Sequence[BalanceUpdate], known: _Known
     ) -> list[Receipt]:
         contents = [canonical_content(update) for update in updates]
-        receipts, fresh = self._sort_out_duplicates(connection, portfolio, updates, contents, head.sequence)
+        receipts, fresh = _sort_out_duplicates(portfolio, updates, contents, head.sequence, known)
         if not fresh:
             return receipts
         news = [updates[position] for position in fresh]
@@ -313,9 +337,8 @@ class Ledger:
             previous = entry.hash
             entry_rows.append(entry_row(entry))
             new_legs.extend(leg_rows(entry))
-        connection.execute(_INSERT_ENTRIES, entry_rows)
-        if new_legs:
-            connection.execute(_INSERT_LEGS, new_legs)
+        _insert(connection, _INSERT_ENTRIES, entry_rows)
+        _insert(connection, _INSERT_LEGS, new_legs)
         checkpoints.insert(connection, portfolio, found)
         new_head = head.sequence + len(fresh)
         connection.execute(
@@ -346,36 +369,6 @@ class Ledger:
             check_mirror(update, original)
         except (BookError, LedgerError) as error:
             raise _at(error, position) from None
-
-    def _sort_out_duplicates(
-        self,
-        connection: Connection,
-        portfolio: str,
-        updates: Sequence[BalanceUpdate],
-        contents: Sequence[str],
-        head_sequence: int,
-    ) -> tuple[list[Receipt], list[int]]:
-        """Receipts for all updates, and the positions of those that are new."""
-        known = _known_ids(connection, portfolio, list({update.id for update in updates}))
-        receipts = []
-        fresh = []
-        sequence = head_sequence
-        for position, (update, content) in enumerate(zip(updates, contents, strict=True)):
-            same = known.get(update.id)
-            if same is None:
-                sequence += 1
-                fresh.append(position)
-                known[update.id] = (hash_content(content), sequence)
-                receipts.append(Receipt(update.id, sequence, False))
-            elif same[0] == hash_content(content):
-                receipts.append(Receipt(update.id, same[1], True))
-            else:
-                error = DuplicateIdError(
-                    f"id: {update.id!r} is entry {same[1]} of {portfolio} already, with other content; "
-                    "give this update an id of its own, or reverse the entry first"
-                )
-                raise _at(error, position)
-        return receipts, fresh
 
     def _accept_in_order(
         self,
@@ -481,7 +474,42 @@ class Ledger:
         return before, after, book
 
 
-def _known_ids(connection: Connection, portfolio: str, ids: list[str]) -> dict[str, tuple[str, int]]:
+def _sort_out_duplicates(
+    portfolio: str, updates: Sequence[BalanceUpdate], contents: Sequence[str], head_sequence: int, known: _Known
+) -> tuple[list[Receipt], list[int]]:
+    """Receipts for all updates, and the positions of those that are new."""
+    known = dict(known)
+    receipts = []
+    fresh = []
+    sequence = head_sequence
+    for position, (update, content) in enumerate(zip(updates, contents, strict=True)):
+        same = known.get(update.id)
+        if same is None:
+            sequence += 1
+            fresh.append(position)
+            known[update.id] = (hash_content(content), sequence)
+            receipts.append(Receipt(update.id, sequence, False))
+        elif same[0] == hash_content(content):
+            receipts.append(Receipt(update.id, same[1], True))
+        else:
+            error = DuplicateIdError(
+                f"id: {update.id!r} is entry {same[1]} of {portfolio} already, with other content; "
+                "give this update an id of its own, or reverse the entry first"
+            )
+            raise _at(error, position)
+    return receipts, fresh
+
+
+def _insert(connection: Connection, statement: sa.Insert, rows: list[dict[str, object]]) -> None:
+    if rows:
+        connection.execute(statement, rows if len(rows) > 1 else rows[0])
+
+
+def _unknown_portfolio(portfolio: str) -> UnknownNameError:
+    return UnknownNameError(f"portfolio: {portfolio!r} is not in the ledger; add it under `portfolios:` in basis.yaml")
+
+
+def _known_ids(connection: Connection, portfolio: str, ids: list[str]) -> _Known:
     """Content hash and sequence of those ids that are in the ledger."""
     if len(ids) == 1:
         rows = connection.execute(_KNOWN_ONE, {"portfolio": portfolio, "entry_id": ids[0]}).all()

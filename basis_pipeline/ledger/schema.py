@@ -38,6 +38,7 @@ entries = sa.Table(
     sa.UniqueConstraint("portfolio", "entry_id", name="uq_entries_portfolio_entry_id"),
     sa.Index("ix_entries_portfolio_timestamp", "portfolio", "timestamp", "sequence"),
     comment="One row per balance update, append-only, hash-chained per portfolio",
+    sqlite_with_rowid=False,
 )
 
 legs = sa.Table(
@@ -65,6 +66,7 @@ legs = sa.Table(
         ["portfolio", "sequence"], ["entries.portfolio", "entries.sequence"], name="fk_legs_entries"
     ),
     comment="The legs of each entry in order: of a token (token, delta) or of a perpetual (instrument, action)",
+    sqlite_with_rowid=False,
 )
 
 checkpoints = sa.Table(

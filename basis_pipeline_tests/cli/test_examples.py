@@ -82,7 +82,7 @@ def run_example(example: str, directory: Path) -> None:
 def test_the_examples_of_ui_are_understood(empty_books: Basis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = []
     ui = pytest.importorskip("basis_pipeline.orchestration.ui")
-    monkeypatch.setattr(ui, "serve_ui", lambda home, host, port: served.append((home, host, port)) or 0)
+    monkeypatch.setattr(ui, "serve_ui", lambda home, host, port, on_ready: served.append((home, host, port)) or 0)
     monkeypatch.chdir(tmp_path)
     for example in EXAMPLES[SERVES]:
         run_example(example, tmp_path)

@@ -70,7 +70,8 @@ def ui(
     from basis_pipeline.settings import load_settings
 
     load_settings(home)
-    raise typer.Exit(serve_ui(home.resolve(), host, port))
+    say("Starting Dagster on this home; Ctrl-C ends it ...")
+    raise typer.Exit(serve_ui(home.resolve(), host, port, on_ready=lambda url: say(f"The UI is at {url}")))
 
 
 @examples(

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("hash", sa.Text, nullable=False),
         sa.UniqueConstraint("portfolio", "entry_id", name="uq_entries_portfolio_entry_id"),
         comment="One row per balance update, append-only, hash-chained per portfolio",
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_entries_portfolio_timestamp", "entries", ["portfolio", "timestamp", "sequence"])
     op.create_table(
@@ -66,6 +67,7 @@ def upgrade() -> None:
             ["portfolio", "sequence"], ["entries.portfolio", "entries.sequence"], name="fk_legs_entries"
         ),
         comment="The legs of each entry in order: of a token (token, delta) or of a perpetual (instrument, action)",
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "checkpoints",
