@@ -173,9 +173,11 @@ def _array(field: str, column: Column, arrow_type: pa.DataType, values: Any) -> 
         elif places is not None:
             array = decimal_array(values, places, field)
         else:
-            if column.type is ColumnType.TIMESTAMP:
-                _check_aware(field, values)
-            array = pa.array(values, type=arrow_type)
+            array = (
+                _times(field, values, arrow_type)
+                if column.type is ColumnType.TIMESTAMP
+                else pa.array(values, type=arrow_type)
+            )
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise WarehouseError(f"{field}: does not fit {column.type.value}: {error}") from None
     if array.null_count and not column.nullable:
@@ -184,7 +186,14 @@ def _array(field: str, column: Column, arrow_type: pa.DataType, values: Any) -> 
     return array
 
 
-def _check_aware(field: str, values: Sequence[Any]) -> None:
+def _times(field: str, values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
+    """Times as Arrow holds them. Rows of a day share few instants, so each is converted once."""
+    codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    _check_aware(field, codes)
+    return pa.array(list(codes), type=arrow_type).take(pa.array([codes[value] for value in values], type=pa.int32()))
+
+
+def _check_aware(field: str, values: Iterable[Any]) -> None:
     for value in values:
         if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
             raise WarehouseError(f"{field}: {value!r} is not a datetime with a time zone; give an aware UTC datetime")
