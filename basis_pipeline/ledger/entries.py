@@ -17,7 +17,6 @@ from basis_pipeline.domain.changes import (
     DerivativeData,
     TokenChange,
     Trigger,
-    canonical_content,
 )
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import canonical
@@ -70,15 +69,10 @@ def entry_row(entry: Entry) -> dict[str, Any]:
     }
 
 
-_NO_LEG = {column.name: None for column in legs.columns}
-
-
-def leg_rows(entry: Entry) -> Iterator[dict[str, Any]]:
-    """The rows of ``legs``: token legs first, then derivative legs, each in its order."""
-    number = 0
-    for change in entry.update.token_changes:
+def token_leg_rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    """The rows of ``legs`` for its token legs, in their order; the columns of derivative legs stay null."""
+    for number, change in enumerate(entry.update.token_changes):
         yield {
-            **_NO_LEG,
             "portfolio": entry.portfolio,
             "sequence": entry.sequence,
             "leg": number,
@@ -88,27 +82,20 @@ def leg_rows(entry: Entry) -> Iterator[dict[str, Any]]:
             "new_balance": change.new_balance,
             "reason": change.reason,
         }
-        number += 1
-    for perp in entry.update.derivative_changes:
-        data = perp.data
+
+
+def derivative_leg_rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    """The rows of ``legs`` for its derivative legs, in their order, numbered after the token legs."""
+    for number, change in enumerate(entry.update.derivative_changes, start=len(entry.update.token_changes)):
         yield {
-            **_NO_LEG,
             "portfolio": entry.portfolio,
             "sequence": entry.sequence,
             "leg": number,
-            "venue": perp.venue,
-            "instrument": perp.instrument,
-            "action": perp.action.value,
-            "size": data.size,
-            "entry_price": data.entry_price,
-            "entry_timestamp": data.entry_timestamp,
-            "notional_usd": data.notional_usd,
-            "fill_size": data.fill_size,
-            "fill_price": data.fill_price,
-            "fee": data.fee,
-            "realized_pnl": data.realized_pnl,
+            "venue": change.venue,
+            "instrument": change.instrument,
+            "action": change.action.value,
+            **{name: getattr(change.data, name) for name in _DATA_FIELDS},
         }
-        number += 1
 
 
 def select_entries() -> sa.Select[Any]:
@@ -213,17 +200,3 @@ def make_entry(
     """A new entry with its hashes; ``content`` is the update's canonical content."""
     own = chain_hash(portfolio, sequence, recorded_at, update, content, previous_hash)
     return Entry(portfolio, sequence, recorded_at, update, hash_content(content), previous_hash, own)
-
-
-__all__ = [
-    "GENESIS_HASH",
-    "Entry",
-    "canonical_content",
-    "chain_hash",
-    "entry_row",
-    "hash_content",
-    "leg_rows",
-    "make_entry",
-    "read_entries",
-    "select_entries",
-]

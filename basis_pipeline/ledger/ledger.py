@@ -29,12 +29,13 @@ from basis_pipeline.ledger.database import open_engine, prepare, reading, wait_f
 from basis_pipeline.ledger.entries import (
     GENESIS_HASH,
     Entry,
+    derivative_leg_rows,
     entry_row,
     hash_content,
-    leg_rows,
     make_entry,
     read_entries,
     select_entries,
+    token_leg_rows,
 )
 from basis_pipeline.ledger.schema import checkpoints as checkpoints_table
 from basis_pipeline.ledger.schema import entries, legs, portfolios
@@ -329,16 +330,19 @@ class Ledger:
         recorded_at = self._clock()
         previous = head.hash
         entry_rows = []
-        new_legs: list[dict[str, object]] = []
+        token_legs: list[dict[str, object]] = []
+        derivative_legs: list[dict[str, object]] = []
         for number, position in enumerate(fresh, start=1):
             entry = make_entry(
                 portfolio, head.sequence + number, recorded_at, updates[position], contents[position], previous
             )
             previous = entry.hash
             entry_rows.append(entry_row(entry))
-            new_legs.extend(leg_rows(entry))
+            token_legs.extend(token_leg_rows(entry))
+            derivative_legs.extend(derivative_leg_rows(entry))
         _insert(connection, _INSERT_ENTRIES, entry_rows)
-        _insert(connection, _INSERT_LEGS, new_legs)
+        _insert(connection, _INSERT_LEGS, token_legs)
+        _insert(connection, _INSERT_LEGS, derivative_legs)
         checkpoints.insert(connection, portfolio, found)
         new_head = head.sequence + len(fresh)
         connection.execute(
