@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from itertools import count
+
+import sqlalchemy as sa
 
 from basis_pipeline.domain.changes import BalanceUpdate
 from basis_pipeline.domain.errors import BookError, LateEntryError
@@ -65,6 +68,28 @@ def problems(ledger: Ledger) -> list[str]:
 
 def checked(ledger: Ledger) -> Verified:
     return verify(ledger.engine)
+
+
+@contextmanager
+def unguarded(ledger: Ledger) -> Iterator[sa.Connection]:
+    """A connection of someone who goes round the ledger, foreign keys switched off."""
+    with ledger.engine.connect() as connection:
+        sqlite = ledger.engine.dialect.name == "sqlite"
+        if sqlite:
+            connection.exec_driver_sql("COMMIT")  # the setting has no effect within a transaction
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF" if sqlite else "SET session_replication_role = replica")
+        if sqlite:
+            connection.exec_driver_sql("BEGIN")
+        yield connection
+        connection.commit()
+        connection.exec_driver_sql("PRAGMA foreign_keys=ON" if sqlite else "SET session_replication_role = origin")
+        connection.commit()
+
+
+def tamper(ledger: Ledger, *statements: str) -> None:
+    with unguarded(ledger) as connection:
+        for statement in statements:
+            assert connection.execute(sa.text(statement)).rowcount > 0, statement
 
 
 def append_what_fits(ledger: Ledger, portfolio: str, updates: Sequence[BalanceUpdate]) -> list[BalanceUpdate]:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -14,7 +12,7 @@ from basis_pipeline.ledger.ledger import Ledger
 from basis_pipeline.ledger.publications import Publication, publish
 from basis_pipeline.ledger.schema import metadata
 from basis_pipeline_tests.builders import at, perp, token, update, wallet
-from basis_pipeline_tests.ledger.builders import FUND, checked, deposits, fresh_portfolio, problems
+from basis_pipeline_tests.ledger.builders import FUND, checked, deposits, fresh_portfolio, problems, tamper, unguarded
 
 FORGED_HASH = "f" * 64
 
@@ -39,28 +37,6 @@ def sealed(ledger: Ledger) -> Ledger:
     ledger.append(FUND, update("DEPOSIT", wallet("USDT", "5"), minute=61, entry_id="last"))
     assert problems(ledger) == []
     return ledger
-
-
-@contextmanager
-def unguarded(ledger: Ledger) -> Iterator[sa.Connection]:
-    """A connection of someone who goes round the ledger, foreign keys switched off."""
-    with ledger.engine.connect() as connection:
-        sqlite = ledger.engine.dialect.name == "sqlite"
-        if sqlite:
-            connection.exec_driver_sql("COMMIT")  # the setting has no effect within a transaction
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF" if sqlite else "SET session_replication_role = replica")
-        if sqlite:
-            connection.exec_driver_sql("BEGIN")
-        yield connection
-        connection.commit()
-        connection.exec_driver_sql("PRAGMA foreign_keys=ON" if sqlite else "SET session_replication_role = origin")
-        connection.commit()
-
-
-def tamper(ledger: Ledger, *statements: str) -> None:
-    with unguarded(ledger) as connection:
-        for statement in statements:
-            assert connection.execute(sa.text(statement)).rowcount > 0, statement
 
 
 TRADE = "portfolio = 'fund' AND sequence = 2"

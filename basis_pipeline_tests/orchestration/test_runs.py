@@ -186,20 +186,56 @@ def test_a_home_without_a_config_file_is_refused(tmp_path: Path) -> None:
         materialize(tmp_path, FIRST, LAST)
 
 
-def test_a_changed_ledger_stops_positions_and_equity(tmp_path: Path) -> None:
-    home = write_small_home(tmp_path)
+def change_ledger(home: Path) -> None:
+    """Of the first day, behind the ledger's back."""
     engine = create_engine(sqlite_url(home / "ledger.db"))
     with engine.begin() as connection:
         for (trigger,) in connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
             connection.execute(text(f'DROP TRIGGER "{trigger}"'))
         connection.execute(text("UPDATE legs SET delta = '3' WHERE token = 'BTC'"))
     engine.dispose()
+
+
+def only_checks(home: Path) -> dg.ExecuteInProcessResult:
+    definitions = build_definitions(home)
+    job = dg.Definitions(
+        assets=list(definitions.assets or []),
+        asset_checks=list(definitions.asset_checks or []),
+        resources=definitions.resources,
+        jobs=[dg.define_asset_job("only_checks", dg.AssetSelection.all_asset_checks())],
+    ).resolve_job_def("only_checks")
+    return job.execute_in_process(raise_on_error=False)
+
+
+def test_a_changed_ledger_stops_positions_and_equity(tmp_path: Path) -> None:
+    home = write_small_home(tmp_path)
+    change_ledger(home)
     outcome = materialize(home, FIRST, FIRST)
     assert not outcome.success
     assert outcome.errors == ()
     (check,) = outcome.failed_checks
     assert check.startswith("balance_changes.ledger_chain_intact: 1 problems: coins entry 2")
     assert {table for table, _ in published(home)} == {"balance_changes", "prices", "conversion_rates"}
+
+
+def chain_check(evaluations: list[dg.AssetCheckEvaluation]) -> dg.AssetCheckEvaluation:
+    return next(found for found in evaluations if found.check_name == "ledger_chain_intact")
+
+
+def test_a_run_verifies_the_ledger_of_its_days_and_the_check_alone_all_of_it(tmp_path: Path) -> None:
+    home = write_small_home(tmp_path)
+    change_ledger(home)
+    outcome = materialize(home, LAST, LAST)
+    assert outcome.success
+    with dagster_home(home), dg.DagsterInstance.get() as instance:
+        recorded = instance.all_logs(outcome.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    of_run = chain_check([event.get_dagster_event().asset_check_evaluation_data for event in recorded])
+    assert of_run.metadata["entries read"].value == 0
+    assert "those of these days and their neighbours" in str(of_run.description)
+    alone = chain_check(only_checks(home).get_asset_check_evaluations())
+    assert not alone.passed
+    assert alone.metadata["entries read"].value == 3
+    assert str(alone.description).startswith("1 problems: coins entry 2")
 
 
 def test_a_run_whose_process_was_killed_is_reported_as_failed_by_the_next(tmp_path: Path) -> None:
@@ -215,13 +251,7 @@ def test_checks_on_their_own_look_at_everything_that_is_published(
     sound: tuple[Path, RunOutcome, list[tuple[str, int, int]]],
 ) -> None:
     home, _, _ = sound
-    job = dg.Definitions(
-        assets=list(build_definitions(home).assets or []),
-        asset_checks=list(build_definitions(home).asset_checks or []),
-        resources=build_definitions(home).resources,
-        jobs=[dg.define_asset_job("only_checks", dg.AssetSelection.all_asset_checks())],
-    ).resolve_job_def("only_checks")
-    result = job.execute_in_process()
+    result = only_checks(home)
     found = result.get_asset_check_evaluations()
     assert {evaluation.metadata["days"].value for evaluation in found} == {"2024-05-12 to 2024-05-14"}
     assert all(evaluation.passed for evaluation in found)
