@@ -32,11 +32,16 @@ class Home:
     settings: Settings
     registry: Registry
     ledger: Ledger
+    known_market: MarketHistory | None = None
 
     @cached_property
     def market(self) -> MarketHistory:
         """The market history of the settings; ``ConfigError`` when none is configured."""
-        return MarketHistory(market_directory(self.settings, self.path), _routing(self.settings.prices))
+        directory, routing = market_directory(self.settings, self.path), _routing(self.settings.prices)
+        known = self.known_market
+        if known is not None and (known.directory, known.routing) == (directory, routing):
+            return known
+        return MarketHistory(directory, routing)
 
     def ports(self, progress: Progress = no_progress) -> Ports:
         """What the steps work with."""
@@ -56,8 +61,12 @@ class Home:
 
 
 @contextmanager
-def open_home(path: Path | str) -> Iterator[Home]:
-    """Open a home; its portfolios are in the ledger afterwards. Closed when the block ends."""
+def open_home(path: Path | str, known_market: MarketHistory | None = None) -> Iterator[Home]:
+    """Open a home; its portfolios are in the ledger afterwards. Closed when the block ends.
+
+    ``known_market`` is the market of an earlier opening: used again, so that its files are not read again, unless the
+    settings say otherwise by now.
+    """
     path = Path(path).resolve()
     settings = load_settings(path)
     registry = settings.registry()
@@ -65,7 +74,7 @@ def open_home(path: Path | str) -> Iterator[Home]:
     with Ledger(ledger_url(settings, path), registry) as ledger:
         for name, portfolio in settings.portfolios.items():
             ledger.register(Terms(name, portfolio.share_class, portfolio.initial_capital, portfolio.start))
-        yield Home(path, settings, registry, ledger)
+        yield Home(path, settings, registry, ledger, known_market)
 
 
 def ledger_url(settings: Settings, home: Path) -> str:

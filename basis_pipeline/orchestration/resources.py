@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from basis_pipeline.home import Home, open_home
+from basis_pipeline.market.history import MarketHistory
 from basis_pipeline.orchestration.instance import events_kept_open
 from basis_pipeline.orchestration.leases import held_lease
 from basis_pipeline.settings import home_path
@@ -21,6 +22,7 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     path: str | None = Field(default=None, description="The home's directory; by default BASIS_HOME, else data.")
     _progress: Progress = PrivateAttr(default_factory=lambda: no_progress)
+    _market: MarketHistory | None = PrivateAttr(default=None)
 
     @classmethod
     def watched(cls, home: Path, progress: Progress) -> HomeResource:
@@ -41,6 +43,7 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def open(self) -> Iterator[tuple[Home, Ports]]:
-        """The open home and the ports of a step; closed when the block ends."""
-        with open_home(home_path(self.path)) as home:
+        """The open home and the ports of a step; closed when the block ends. The steps of a run share the market."""
+        with open_home(home_path(self.path), self._market) as home:
+            self._market = home.market
             yield home, home.ports(self._progress)
