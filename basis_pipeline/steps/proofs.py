@@ -75,36 +75,8 @@ NEVER_NEGATIVE = Proof(
     "SELECT as_of, portfolio, token, balance FROM wallet_balances WHERE balance < 0",
 )
 
-SIDES_ADD_UP = Proof(
-    "equity_snapshots",
-    "sides_add_up",
-    "total_equity = assets - debts and nav are the sums of the lines of their sides, to the last digit.",
-    """
-    WITH sides AS (
-        SELECT as_of, portfolio,
-            coalesce(sum(value) FILTER (side = 'asset'), 0) AS assets,
-            -coalesce(sum(value) FILTER (side = 'debt'), 0) AS debts,
-            sum(value) AS nav
-        FROM equity_positions GROUP BY as_of, portfolio
-    )
-    SELECT as_of, portfolio, s.total_equity, s.nav, sides.nav AS sum_of_lines
-    FROM equity_snapshots s
-    FULL JOIN sides USING (as_of, portfolio)
-    WHERE s.total_equity IS NULL
-        OR s.total_equity <> s.assets - s.debts
-        OR s.assets <> coalesce(sides.assets, 0)
-        OR s.debts <> coalesce(sides.debts, 0)
-        OR s.nav <> coalesce(sides.nav, 0)
-        OR s.nav <> s.total_equity + s.unrealized_pnl + s.in_transit + s.locked
-    """,
-)
-
-TOTALS_ADD_UP = Proof(
-    "equity_snapshots",
-    "totals_add_up",
-    "total_equity = assets - debts = sum by venue = sum by asset, and nav = sum over all sides, to the last digit.",
-    """
-    WITH sides AS (
+_SIDES = """
+    sides AS (
         SELECT as_of, portfolio,
             coalesce(sum(value) FILTER (side = 'asset'), 0) AS assets,
             -coalesce(sum(value) FILTER (side = 'debt'), 0) AS debts,
@@ -113,18 +85,11 @@ TOTALS_ADD_UP = Proof(
             coalesce(sum(value) FILTER (side = 'locked'), 0) AS locked,
             sum(value) AS nav
         FROM equity_positions GROUP BY as_of, portfolio
-    ),
-    venues AS (SELECT as_of, portfolio, sum(value) AS by_venue FROM equity_by_venue GROUP BY as_of, portfolio),
-    tokens AS (SELECT as_of, portfolio, sum(value) AS by_asset FROM equity_by_asset GROUP BY as_of, portfolio)
-    SELECT as_of, portfolio, s.total_equity, s.nav, by_venue, by_asset, sides.nav AS sum_of_lines
-    FROM equity_snapshots s
-    FULL JOIN sides USING (as_of, portfolio)
-    LEFT JOIN venues USING (as_of, portfolio)
-    LEFT JOIN tokens USING (as_of, portfolio)
-    WHERE s.total_equity IS NULL
+    )
+"""
+_SIDES_DIFFER = """
+    s.total_equity IS NULL
         OR s.total_equity <> s.assets - s.debts
-        OR s.total_equity <> coalesce(by_venue, 0)
-        OR s.total_equity <> coalesce(by_asset, 0)
         OR s.assets <> coalesce(sides.assets, 0)
         OR s.debts <> coalesce(sides.debts, 0)
         OR s.unrealized_pnl <> coalesce(sides.unrealized_pnl, 0)
@@ -132,6 +97,37 @@ TOTALS_ADD_UP = Proof(
         OR s.locked <> coalesce(sides.locked, 0)
         OR s.nav <> coalesce(sides.nav, 0)
         OR s.nav <> s.total_equity + s.unrealized_pnl + s.in_transit + s.locked
+"""
+
+SIDES_ADD_UP = Proof(
+    "equity_snapshots",
+    "sides_add_up",
+    "total_equity = assets - debts, and nav and each side are the sums of their lines, to the last digit.",
+    f"""
+    WITH {_SIDES}
+    SELECT as_of, portfolio, s.total_equity, s.nav, sides.nav AS sum_of_lines
+    FROM equity_snapshots s
+    FULL JOIN sides USING (as_of, portfolio)
+    WHERE {_SIDES_DIFFER}
+    """,
+)
+
+TOTALS_ADD_UP = Proof(
+    "equity_snapshots",
+    "totals_add_up",
+    "total_equity = assets - debts = sum by venue = sum by asset, and nav = sum over all sides, to the last digit.",
+    f"""
+    WITH {_SIDES},
+    venues AS (SELECT as_of, portfolio, sum(value) AS by_venue FROM equity_by_venue GROUP BY as_of, portfolio),
+    tokens AS (SELECT as_of, portfolio, sum(value) AS by_asset FROM equity_by_asset GROUP BY as_of, portfolio)
+    SELECT as_of, portfolio, s.total_equity, s.nav, by_venue, by_asset, sides.nav AS sum_of_lines
+    FROM equity_snapshots s
+    FULL JOIN sides USING (as_of, portfolio)
+    LEFT JOIN venues USING (as_of, portfolio)
+    LEFT JOIN tokens USING (as_of, portfolio)
+    WHERE {_SIDES_DIFFER}
+        OR s.total_equity <> coalesce(by_venue, 0)
+        OR s.total_equity <> coalesce(by_asset, 0)
     """,
 )
 

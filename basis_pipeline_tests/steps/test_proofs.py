@@ -61,9 +61,9 @@ def test_what_the_steps_publish_passes_every_proof(home: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "change", "named"),
     [
-        ("equity_snapshots", first_changed("nav", one_digit_more), "totals_add_up"),
-        ("equity_snapshots", first_changed("total_equity", one_digit_more), "totals_add_up"),
-        ("equity_positions", first_changed("value", one_digit_more), "totals_add_up"),
+        ("equity_snapshots", first_changed("nav", one_digit_more), "sides_add_up"),
+        ("equity_snapshots", first_changed("total_equity", one_digit_more), "sides_add_up"),
+        ("equity_positions", first_changed("value", one_digit_more), "sides_add_up"),
         ("equity_positions", lambda rows: pa.concat_tables([rows, rows.slice(0, 1)]), "keys_unique"),
         ("wallet_balances", first_changed("balance", lambda value: -value - 1), "never_negative"),
         ("prices", first_changed("observed_at", lambda at: at.replace(year=2099)), "known_in_time"),
