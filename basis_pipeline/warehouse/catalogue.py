@@ -30,6 +30,8 @@ CONNECTION_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "TimeZone": "UTC",
 }
 """No table name may mean a local Python variable, nothing is downloaded, and times read the same everywhere."""
+_PUBLISHED_CONFIG = CONNECTION_CONFIG | {"storage_compatibility_version": "v1.0.0"}
+"""Readers bring a DuckDB of their own: left alone, DuckDB 2 writes a format that no client of the 1 series opens."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def publish_catalogue(
             if since is not None and not missing and catalogue_is_current(home, since.generation):
                 shutil.copyfile(path, temporary)
                 tables = since.tables
-            with duckdb.connect(temporary, config=CONNECTION_CONFIG) as connection:
+            with duckdb.connect(temporary, config=_PUBLISHED_CONFIG) as connection:
                 _create_views(connection, home, present, generation, described=True, tables=tables)
                 connection.execute("CHECKPOINT")
             _sync(temporary)

@@ -55,6 +55,15 @@ def test_the_catalogue_describes_its_tables_and_columns(tmp_path):
     assert dict(columns_) == {c.name: c.description for c in table("equity_snapshots").columns}
 
 
+@pytest.mark.parametrize("since", [None, Since(1, frozenset({"prices"}))], ids=["made anew", "carried on"])
+def test_the_catalogue_has_the_format_that_every_duckdb_since_1_0_reads(tmp_path, since):
+    publish_catalogue(tmp_path, [], 1)
+    publish_catalogue(tmp_path, [], 2, since)
+    with duckdb.connect(catalogue_path(tmp_path), read_only=True) as connection:
+        query = "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = 'basis'"
+        assert connection.execute(query).fetchall() == [("v1.0.0+",)]
+
+
 def test_exactly_the_listed_files_are_shown(tmp_path):
     old = write_version(tmp_path, 1, DAYS)
     new = write_version(tmp_path, 2, DAYS[:1])
