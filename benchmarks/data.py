@@ -14,7 +14,8 @@ import yaml
 
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.ledger.database import sqlite_url
-from basis_pipeline.ledger.ledger import Ledger, Terms
+from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.settings import CONFIG_NAME
 from basis_pipeline.steps.importing import import_journal, open_journal
 from basis_pipeline.steps.ports import DayRange

@@ -19,8 +19,9 @@ from basis_pipeline.domain.instants import day_start, iso
 from basis_pipeline.domain.intake import parse_update
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY
 from basis_pipeline.home import open_home
-from basis_pipeline.ledger.ledger import Ledger, Terms
+from basis_pipeline.ledger.ledger import Ledger
 from basis_pipeline.ledger.publications import withdraw_all
+from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.market.history import MarketHistory
 from basis_pipeline.steps.importing import BATCH
 from basis_pipeline.steps.ports import DayRange, Ports

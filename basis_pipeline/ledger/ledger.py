@@ -10,21 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from basis_pipeline.domain.changes import BalanceUpdate, Trigger, canonical_content
-from basis_pipeline.domain.errors import BookError, DuplicateIdError, InputError, LedgerError, UnknownNameError
+from basis_pipeline.domain.errors import BookError, DuplicateIdError, LedgerError, UnknownNameError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.intake import parse_update
-from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.domain.positions import Book
 from basis_pipeline.domain.reversal import check_mirror, mirror_image, reversal_id
-from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, SHARE_CLASSES, WALLET, Registry
-from basis_pipeline.ledger import checkpoints
+from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, WALLET, Registry
+from basis_pipeline.ledger import checkpoints, replay
 from basis_pipeline.ledger.database import open_engine, prepare, reading, wait_for_others, writing
 from basis_pipeline.ledger.entries import (
     GENESIS_HASH,
@@ -37,10 +35,9 @@ from basis_pipeline.ledger.entries import (
     select_entries,
     token_leg_rows,
 )
-from basis_pipeline.ledger.schema import checkpoints as checkpoints_table
 from basis_pipeline.ledger.schema import entries, legs, portfolios
 from basis_pipeline.ledger.snapshot import LedgerSnapshot, take_snapshot
-from basis_pipeline.ledger.timeline import Timeline
+from basis_pipeline.ledger.terms import Terms, check_same_terms, check_terms
 
 Clock = Callable[[], datetime]
 _Known = dict[str, tuple[str, int]]
@@ -84,15 +81,6 @@ _MOVE_HEAD = (
         restatements=sa.bindparam("count"),
     )
 )
-
-
-class Terms(NamedTuple):
-    """What a portfolio starts with: its share class, the capital in it, and when."""
-
-    portfolio: str
-    share_class: str
-    initial_capital: Decimal
-    start: datetime
 
 
 class Receipt(NamedTuple):
@@ -156,12 +144,12 @@ class Ledger:
 
         Raises ``LedgerError`` when the ledger has other terms for it.
         """
-        _check_terms(terms)
+        check_terms(terms)
         query = sa.select(portfolios).where(portfolios.c.portfolio == terms.portfolio)
         with reading(self.engine) as connection:  # the usual case: readers of a home must not wait for its writers
             found = connection.execute(query).first()
         if found is not None:
-            _check_same_terms(terms, found)
+            check_same_terms(terms, found)
             return
         with self._writing(terms.portfolio) as connection:
             found = connection.execute(query).first()
@@ -169,7 +157,7 @@ class Ledger:
                 wait_for_others(connection)
                 found = connection.execute(query).first()
             if found is not None:
-                _check_same_terms(terms, found)
+                check_same_terms(terms, found)
                 return
             connection.execute(
                 sa.insert(portfolios),
@@ -236,7 +224,8 @@ class Ledger:
             moment = happened if timestamp is None else timestamp
             if moment < happened:
                 raise LedgerError(f"{entry_id}: happened at {iso(happened)} and cannot be reversed as of {iso(moment)}")
-            update = mirror_image(original.update, *self._books_around(connection, portfolio, original, moment), moment)
+            books = replay.books_around(connection, portfolio, original, moment)
+            update = mirror_image(original.update, *books, moment)
             self._check_not_set_later(connection, portfolio, update)
             return self._append(connection, portfolio, head, [update], known)[0]
 
@@ -403,12 +392,7 @@ class Ledger:
         updates: Sequence[BalanceUpdate],
         positions: Sequence[int],
     ) -> tuple[Book, list[checkpoints.Checkpoint]]:
-        opening, as_of = self._book_before(connection, portfolio, earliest)
-        query = select_entries().where(entries.c.portfolio == portfolio)
-        if as_of is not None:
-            query = query.where(entries.c.timestamp > as_of)
-        query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
-        timeline = Timeline(opening, ((e.sequence, e.update) for e in read_entries(connection.execute(query))))
+        timeline = replay.timeline_from(connection, portfolio, earliest)
         for number, (update, position) in enumerate(zip(updates, positions, strict=True), start=1):
             if update.timestamp < head.start:
                 raise _at(_too_early(update, head.start), position)
@@ -426,56 +410,11 @@ class Ledger:
         if (
             cached is not None
             and cached.restatements == head.restatements
-            and self._holds(connection, portfolio, cached)
+            and replay.holds(connection, portfolio, cached.sequence, cached.hash)
         ):
-            # Only entries later than everything in the book were added since: replay just those.
-            book = cached.book
-            query = select_entries().where(entries.c.portfolio == portfolio, entries.c.sequence > cached.sequence)
-        else:
-            book, as_of = self._book_before(connection, portfolio, None)
-            query = select_entries().where(entries.c.portfolio == portfolio)
-            if as_of is not None:
-                query = query.where(entries.c.timestamp > as_of)
-        query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
-        for entry in read_entries(connection.execute(query)):
-            book.replay(entry.update.token_changes, entry.update.derivative_changes, entry.update.timestamp)
-        return book
-
-    def _holds(self, connection: Connection, portfolio: str, cached: _Cached) -> bool:
-        """Whether the ledger still has the entry the cached book ends with: a backup may have been restored."""
-        query = sa.select(entries.c.hash).where(entries.c.portfolio == portfolio, entries.c.sequence == cached.sequence)
-        return connection.execute(query).scalar() == cached.hash
-
-    def _book_before(
-        self, connection: Connection, portfolio: str, timestamp: datetime | None
-    ) -> tuple[Book, datetime | None]:
-        """The newest checkpointed book strictly before the timestamp (None: the newest of all), and its time."""
-        query = sa.select(checkpoints_table.c.as_of, checkpoints_table.c.book)
-        query = query.where(checkpoints_table.c.portfolio == portfolio)
-        if timestamp is not None:
-            query = query.where(checkpoints_table.c.as_of < timestamp)
-        row = connection.execute(query.order_by(checkpoints_table.c.as_of.desc()).limit(1)).first()
-        if row is None:
-            return Book(), None
-        return checkpoints.read_book(row.book), row.as_of
-
-    def _books_around(
-        self, connection: Connection, portfolio: str, original: Entry, moment: datetime
-    ) -> tuple[Book, Book, Book]:
-        """The book right before an entry, right after it, and at a moment not before it."""
-        book, as_of = self._book_before(connection, portfolio, original.update.timestamp)
-        query = select_entries().where(entries.c.portfolio == portfolio, entries.c.timestamp <= moment)
-        if as_of is not None:
-            query = query.where(entries.c.timestamp > as_of)
-        query = query.order_by(entries.c.timestamp, entries.c.sequence, legs.c.leg)
-        before = after = book
-        for entry in read_entries(connection.execute(query)):
-            if entry.sequence == original.sequence:
-                before = book.copy()
-            book.replay(entry.update.token_changes, entry.update.derivative_changes, entry.update.timestamp)
-            if entry.sequence == original.sequence:
-                after = book.copy()
-        return before, after, book
+            # Only entries later than everything in the book were added since.
+            return replay.carried_on(connection, portfolio, cached.book, cached.sequence)
+        return replay.newest_book(connection, portfolio)
 
 
 def _sort_out_duplicates(
@@ -532,25 +471,3 @@ def _at(error: Exception, position: int) -> Exception:
 
 def _too_early(update: BalanceUpdate, start: datetime) -> BookError:
     return BookError(f"timestamp: {iso(update.timestamp)} is before the portfolio's start {iso(start)}")
-
-
-def _check_terms(terms: Terms) -> None:
-    where = f"portfolios.{terms.portfolio}"
-    if terms.share_class not in SHARE_CLASSES:
-        raise InputError(f"{where}.share_class: {terms.share_class!r} is not one of {', '.join(SHARE_CLASSES)}")
-    if not terms.initial_capital.is_finite() or terms.initial_capital <= 0:
-        raise InputError(f"{where}.initial_capital: {terms.initial_capital} must be above zero")
-
-
-def _check_same_terms(terms: Terms, found: sa.Row[tuple[object, ...]]) -> None:
-    for name in ("share_class", "initial_capital", "start"):
-        stored, given = getattr(found, name), getattr(terms, name)
-        if stored != given:
-            shown = [
-                canonical(v) if isinstance(v, Decimal) else iso(v) if isinstance(v, datetime) else v
-                for v in (given, stored)
-            ]
-            raise LedgerError(
-                f"portfolios.{terms.portfolio}.{name}: {shown[0]} differs from the ledger's {shown[1]}; the ledger "
-                "cannot be changed afterwards, so restore the old value or use another portfolio name"
-            )

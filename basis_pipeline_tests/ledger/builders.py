@@ -13,7 +13,8 @@ from basis_pipeline.domain.changes import BalanceUpdate
 from basis_pipeline.domain.errors import BookError, LateEntryError
 from basis_pipeline.domain.positions import Book
 from basis_pipeline.ledger.entries import Entry
-from basis_pipeline.ledger.ledger import Ledger, Terms
+from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.ledger.verification import Verified, verify
 from basis_pipeline_tests.builders import START, update, wallet
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from basis_pipeline.ledger.database import sqlite_url
-from basis_pipeline.ledger.ledger import Ledger, Terms
+from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.ledger.terms import Terms
 from basis_pipeline_tests.builders import START
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from basis_pipeline.domain.errors import DuplicateIdError, InputError, UnknownNameError
 from basis_pipeline.ledger.database import sqlite_url
-from basis_pipeline.ledger.ledger import Ledger, Terms
+from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.ledger.verification import verify
 from basis_pipeline.steps.importing import BATCH, ImportFailed, export_journal, import_journal, open_journal
 from basis_pipeline_tests.builders import START, deposit, payload, perp, token, wallet
