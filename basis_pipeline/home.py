@@ -12,10 +12,11 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
-from basis_pipeline.domain.errors import ConfigError
+from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.ledger.database import sqlite_url
-from basis_pipeline.ledger.ledger import Ledger, Terms
+from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.market.history import MarketHistory
 from basis_pipeline.market.routing import Routing, SeriesRef
 from basis_pipeline.settings import PriceSettings, Settings, load_settings, market_directory
@@ -85,13 +86,19 @@ def ledger_url(settings: Settings, home: Path) -> str:
 
 
 def _routing(prices: PriceSettings) -> Routing:
-    def refs(mapping: dict[str, tuple[str, ...]]) -> dict[str, tuple[SeriesRef, ...]]:
-        return {name: tuple(SeriesRef.parse(text) for text in texts) for name, texts in mapping.items()}
+    def refs(key: str, mapping: dict[str, tuple[str, ...]]) -> dict[str, tuple[SeriesRef, ...]]:
+        try:
+            return {name: tuple(SeriesRef.parse(text) for text in texts) for name, texts in mapping.items()}
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from None
 
-    return Routing(
-        routes=refs(prices.routes),
-        conversions=refs(prices.conversions),
-        marks=refs(prices.marks),
-        max_age=prices.max_age,
-        max_age_by_name=prices.max_age_by_name,
-    )
+    try:
+        return Routing(
+            routes=refs("routes", prices.routes),
+            conversions=refs("conversions", prices.conversions),
+            marks=refs("marks", prices.marks),
+            max_age=prices.max_age,
+            max_age_by_name=prices.max_age_by_name,
+        )
+    except InputError as error:
+        raise ConfigError(f"prices.{error}") from None

@@ -15,12 +15,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from basis_pipeline.domain.errors import ConfigError
 from basis_pipeline.domain.instants import parse_instant
-from basis_pipeline.domain.numbers import parse_decimal
+from basis_pipeline.domain.numbers import decimal_places, parse_decimal
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, Token, TokenKind
 
 HOME_VARIABLE = "BASIS_HOME"
@@ -46,11 +55,36 @@ def _duration(value: object) -> timedelta:
     match = _DURATION.match(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is not a duration; write a number and a unit such as 30s, 90min, 2h or 1d")
-    return timedelta(seconds=int(match.group(1)) * _UNITS[match.group(2)])
+    try:
+        return timedelta(seconds=int(match.group(1)) * _UNITS[match.group(2)])
+    except OverflowError:
+        raise ValueError(f"{value!r} is longer than any time there is") from None
+
+
+def _age(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than zero, or no observation could be used")
+    return value
+
+
+def _portfolio_name(name: str) -> str:
+    if name != name.strip() or not name.isprintable() or not name:
+        raise ValueError(f"{name!r} is not a name; use printable characters, without spaces around them")
+    return name
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Age = Annotated[Duration, AfterValidator(_age)]
+PortfolioName = Annotated[str, AfterValidator(_portfolio_name)]
 _CLOSED = ConfigDict(extra="forbid", frozen=True)
+
+
+def _payable(capital: Decimal, info: ValidationInfo) -> Decimal:
+    """The capital lies in the wallet at the start, so it has at most the decimals of its token."""
+    share_class = info.data.get("share_class")
+    if share_class is not None and decimal_places(capital) > (limit := DEFAULT_REGISTRY.token(share_class).decimals):
+        raise ValueError(f"{capital} has more decimal places than {share_class} ({limit})")
+    return capital
 
 
 class PortfolioSettings(BaseModel):
@@ -59,7 +93,7 @@ class PortfolioSettings(BaseModel):
     model_config = _CLOSED
 
     share_class: Literal["USDT", "ETH"]
-    initial_capital: Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0)]
+    initial_capital: Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0), AfterValidator(_payable)]
     start: Annotated[datetime, BeforeValidator(_instant)]
 
 
@@ -83,8 +117,8 @@ class PriceSettings(BaseModel):
 
     model_config = _CLOSED
 
-    max_age: Duration = timedelta(hours=2)
-    max_age_by_name: dict[str, Duration] = {}
+    max_age: Age = timedelta(hours=2)
+    max_age_by_name: dict[str, Age] = {}
     routes: dict[str, tuple[str, ...]] = {}
     conversions: dict[str, tuple[str, ...]] = {}
     marks: dict[str, tuple[str, ...]] = {}
@@ -111,7 +145,7 @@ class Settings(BaseSettings):
 
     mode: Literal["backtest"] = "backtest"
     market_data: Path | None = None
-    portfolios: dict[str, PortfolioSettings] = {}
+    portfolios: dict[PortfolioName, PortfolioSettings] = {}
     tokens: dict[str, TokenSettings] = {}
     prices: PriceSettings = PriceSettings()
     ledger: LedgerSettings = LedgerSettings()
@@ -185,12 +219,19 @@ def market_directory(settings: Settings, home: Path) -> Path:
     return config_path(home).parent / settings.market_data.expanduser()
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+
+
 class _Loader(yaml.SafeLoader):
     """YAML that refuses a key given twice; PyYAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is not text", key_node.start_mark)
+            if key_node.tag == _MERGE:
+                continue  # what it brings in yields to what is written out
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
