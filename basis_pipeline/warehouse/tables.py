@@ -171,12 +171,12 @@ PERP_POSITIONS = Table(
 
 PRICES = Table(
     "prices",
-    "The price of each held token and the mark of each held instrument at each hour, with its source.",
+    "What every series with a usable observation said at each hour, in USD: prices of tokens and marks of instruments.",
     (
         _AS_OF,
         _text("symbol", "Canonical token or instrument."),
         _text("kind", "spot, perp_mark, oracle, dex or modelled."),
-        _text("venue", "Venue the price is of; null where it is of none, e.g. modelled.", nullable=True),
+        _text("venue", "Venue or source that the price is of, e.g. bybit, aave_oracle or modelled.", nullable=True),
         _amount("price_usd", "USD per unit."),
         _text("source", "The series or endpoint that answered."),
         _timestamp("observed_at", "When the price was known at its source (UTC)."),
