@@ -10,13 +10,17 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import yaml
 
 from basis_pipeline.domain.errors import ConfigError
+from basis_pipeline.settings import HOME_VARIABLE
 
 CONFIG_NAME = "dagster.yaml"
 LOCATION_NAME = "basis_pipeline"
 _HOME_VARIABLE = "DAGSTER_HOME"
+_ARTIFACTS = ("dagster", "artifacts", "storage")
+"""Where in a home Dagster's artifacts are: ``local_artifact_storage`` below, and the folder Dagster makes in it."""
 _NOTE = (
     "# Written by `basis`, and again whenever the home has moved. The project's own file of this name explains it.\n"
 )
@@ -66,6 +70,22 @@ def prepare_instance(home: Path) -> Path:
     directory = home.resolve() / "dagster"
     _write(directory / CONFIG_NAME, instance_config(directory))
     return directory
+
+
+def check_instance(instance: dg.DagsterInstance, home: Path) -> None:
+    """Refuse a run whose Dagster instance is that of another home: its history would tell of books it does not show.
+
+    An instance that lies in no home (a deployment's own, a test's) is nobody else's and passes.
+    """
+    directory = Path(instance.storage_directory()).resolve()
+    if directory.parts[-len(_ARTIFACTS) :] != _ARTIFACTS:
+        return
+    other = directory.parents[len(_ARTIFACTS) - 1]
+    if other != home.resolve():
+        raise ConfigError(
+            f"{HOME_VARIABLE}: this Dagster instance belongs to the home {other}, not to {home.resolve()}; start it "
+            f"with `basis --home {home} ui`, which uses the home's own"
+        )
 
 
 def prepare_workspace(directory: Path) -> Path:

@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from basis_pipeline.home import Home, open_home
 from basis_pipeline.market.history import MarketHistory
-from basis_pipeline.orchestration.instance import events_kept_open
+from basis_pipeline.orchestration.instance import check_instance, events_kept_open
 from basis_pipeline.orchestration.leases import held_lease
 from basis_pipeline.settings import home_path
 from basis_pipeline.steps.ports import Ports, Progress, no_progress
@@ -38,6 +38,8 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield self
             return
         home, run_id = home_path(self.path), context.run.run_id
+        if context.instance is not None:
+            check_instance(context.instance, home)
         with held_lease(home, run_id), events_kept_open(home, run_id):
             yield self
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from basis_pipeline.domain.errors import ConfigError
 from basis_pipeline.market import history
 from basis_pipeline.orchestration.build import build_definitions
+from basis_pipeline.orchestration.instance import check_instance, dagster_home
 from basis_pipeline.orchestration.resources import HomeResource
 from basis_pipeline.orchestration.runs import materialize
 from basis_pipeline.settings import config_path
@@ -65,3 +67,15 @@ def test_changed_settings_open_another_market(tmp_path: Path) -> None:
     with resource.open() as (opened, ports):
         assert opened.market.routing.max_age == timedelta(hours=5)
         assert ports.market is opened.market
+
+
+def test_a_run_in_the_instance_of_another_home_is_refused_before_it_writes(tmp_path: Path) -> None:
+    home, other = write_small_home(tmp_path / "one"), write_small_home(tmp_path / "two")
+    tags = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(FIRST)}
+    job = build_definitions(home).resolve_job_def("materialize_books")
+    with dagster_home(other), dg.DagsterInstance.get() as instance:
+        with pytest.raises(ConfigError, match=f"belongs to the home {other}, not to {home}"):
+            check_instance(instance, home)
+        check_instance(instance, other)
+        assert not job.execute_in_process(instance=instance, raise_on_error=False, tags=tags).success
+    assert not (home / "warehouse").exists()
