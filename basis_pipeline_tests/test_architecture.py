@@ -22,14 +22,15 @@ MAY_IMPORT = {
     "warehouse": {"domain"},
     "steps": STORES,
     "home": STORES | {"steps", "settings"},
+    "live": STORES | {"steps", "home", "settings"},
     "reports": STORES | {"steps", "home"},
     "sample": STORES | {"steps", "home"},
-    "monitors": STORES | {"steps", "home", "settings"},
+    "monitors": STORES | {"steps", "home", "live", "settings"},
     "strategy": STORES | {"steps", "home", "monitors"},
-    "orchestration": STORES | {"steps", "home", "reports", "sample", "monitors", "strategy", "settings"},
+    "orchestration": STORES | {"steps", "home", "live", "reports", "sample", "monitors", "strategy", "settings"},
     "definitions": {"orchestration"},
     "__main__": {"cli"},
-    "cli": STORES | {"steps", "home", "reports", "sample", "monitors", "strategy", "settings", "orchestration"},
+    "cli": STORES | {"steps", "home", "live", "reports", "sample", "monitors", "strategy", "settings", "orchestration"},
 }
 """Which rooms a room may import, itself apart."""
 
@@ -39,11 +40,12 @@ OWNED_BY = {
     "alembic": {"ledger"},
     "web3": {"venues"},
     "ccxt": {"venues"},
+    "redis": {"monitors"},
     "typer": {"cli"},
 }
 """Packages that one room hides from the others."""
 
-HEAVY = {"alembic", "ccxt", "dagster", "duckdb", "numpy", "pandas", "pyarrow", "sqlalchemy", "web3"}
+HEAVY = {"alembic", "ccxt", "dagster", "duckdb", "numpy", "pandas", "pyarrow", "redis", "sqlalchemy", "web3"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -35,7 +35,7 @@ WRONG = {
     "an unknown key": ("modee: backtest", "modee: is not a setting"),
     "an unknown key of a portfolio": (portfolio(capital="1"), "portfolios.p.capital: is not a setting"),
     "a missing key": ("portfolios: {p: {share_class: USDT}}", "portfolios.p.start: is missing"),
-    "a mode that is none": ("mode: paper", "mode: Input should be 'backtest' (got 'paper')"),
+    "a mode that is none": ("mode: paper", "mode: Input should be 'backtest' or 'live' (got 'paper')"),
     "a float": (portfolio(initial_capital="1000.5"), "portfolios.p.initial_capital: 1000.5 is a float"),
     "not a number": (portfolio(initial_capital="'NaN'"), "portfolios.p.initial_capital: 'NaN' is not a finite"),
     "no capital": (portfolio(initial_capital="0"), "portfolios.p.initial_capital: Input should be greater than 0"),

@@ -61,3 +61,19 @@ class MissingPriceError(BasisError):
 
 class WarehouseError(BasisError):
     """A day file or the catalogue cannot be written or read."""
+
+
+class VenueError(BasisError):
+    """A venue cannot be read, or answers something that cannot be trusted; names the venue and what came back."""
+
+
+class VenueConfigError(ConfigError):
+    """A venue is not what the configuration says: wrong chain, missing contract, wrong decimals. Nothing starts."""
+
+
+class ReconciliationError(BasisError):
+    """A reconciliation cannot be done as asked, for example of an hour that has passed."""
+
+
+class PublishingError(BasisError):
+    """Redis cannot be reached or does not take what is published; the ledger is not affected."""

@@ -94,3 +94,67 @@ publications = sa.Table(
     sa.Index("ix_publications_file", "file"),
     comment="Which warehouse file is (superseded_at null) or was current, and the heads it was built from",
 )
+
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+readings = sa.Table(
+    "readings",
+    metadata,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("hour", UtcTime, nullable=False),
+    sa.Column("portfolio", sa.Text, nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("venue", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("observed_at", UtcTime, nullable=False),
+    sa.Column("venue_time", UtcTime),
+    sa.Column("block_number", sa.BigInteger),
+    sa.Column("block_hash", sa.Text),
+    sa.Column("block_time", UtcTime),
+    sa.Column("observations", sa.Text, nullable=False),
+    sa.Column("raw", sa.Text, nullable=False),
+    sa.Index("ix_readings_hour", "hour", "portfolio", "account"),
+    comment="What each account held when it was read, append-only; `attempt` 2 is a second look at drift",
+)
+
+reconciliations = sa.Table(
+    "reconciliations",
+    metadata,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("hour", UtcTime, nullable=False),
+    sa.Column("reconciled_at", UtcTime, nullable=False),
+    sa.Column("portfolio", sa.Text, nullable=False),
+    sa.Column("skew_us", sa.BigInteger, nullable=False),
+    sa.Column("ledger_sequence", sa.BigInteger, nullable=False),
+    sa.Column("outcomes", sa.Text, nullable=False),
+    sa.Index("ix_reconciliations_hour", "hour", "portfolio"),
+    comment="What comparing a portfolio's accounts with its ledger came to, append-only; the last of an hour is it",
+)
+
+market_observations = sa.Table(
+    "market_observations",
+    metadata,
+    sa.Column("venue", sa.Text, primary_key=True),
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("observed_at", UtcTime, primary_key=True),
+    sa.Column("value", ExactDecimal, nullable=False),
+    sa.Column("fetched_at", UtcTime, nullable=False),
+    sa.Index("ix_market_observations_observed_at", "observed_at"),
+    comment="Prices, marks and rates as fetched, append-only; the first value of a series at a time stays",
+    sqlite_with_rowid=False,
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("portfolio", sa.Text, sa.ForeignKey("portfolios.portfolio"), primary_key=True),
+    sa.Column("published_sequence", sa.BigInteger, nullable=False),
+    sa.Column("published_at", UtcTime),
+    sa.Column("failed_at", UtcTime),
+    sa.Column("error", sa.Text),
+    comment="How far each portfolio's entries are published to Redis, and what went wrong last",
+)

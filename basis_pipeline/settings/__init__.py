@@ -7,9 +7,8 @@ from the environment: ``BASIS_LEDGER__URL``.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Hashable
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,65 +17,31 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from basis_pipeline.domain.errors import ConfigError
-from basis_pipeline.domain.instants import parse_instant
-from basis_pipeline.domain.numbers import decimal_places, parse_decimal
+from basis_pipeline.domain.numbers import decimal_places
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, Token, TokenKind
+from basis_pipeline.settings.live import (
+    AccountName,
+    AccountSettings,
+    EthereumSettings,
+    ReconciliationSettings,
+    check_accounts,
+)
+from basis_pipeline.settings.secrets import refuse_secrets
+from basis_pipeline.settings.types import CLOSED, Age, Duration, Exact, Moment, PortfolioName
 
 HOME_VARIABLE = "BASIS_HOME"
 CONFIG_VARIABLE = "BASIS_CONFIG"
 DEFAULT_HOME = "data"
 CONFIG_NAME = "basis.yaml"
-
-_DURATION = re.compile(r"^\s*(\d+)\s*(s|min|h|d)\s*$")
-_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
-
-
-def _decimal(value: object, info: ValidationInfo) -> Decimal:
-    return parse_decimal(value, info.field_name or "value")
-
-
-def _instant(value: object, info: ValidationInfo) -> datetime:
-    return parse_instant(value, info.field_name or "value")
-
-
-def _duration(value: object) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    match = _DURATION.match(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"{value!r} is not a duration; write a number and a unit such as 30s, 90min, 2h or 1d")
-    try:
-        return timedelta(seconds=int(match.group(1)) * _UNITS[match.group(2)])
-    except OverflowError:
-        raise ValueError(f"{value!r} is longer than any time there is") from None
-
-
-def _age(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("must be longer than zero, or no observation could be used")
-    return value
-
-
-def _portfolio_name(name: str) -> str:
-    if name != name.strip() or not name.isprintable() or not name:
-        raise ValueError(f"{name!r} is not a name; use printable characters, without spaces around them")
-    return name
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Age = Annotated[Duration, AfterValidator(_age)]
-PortfolioName = Annotated[str, AfterValidator(_portfolio_name)]
-_CLOSED = ConfigDict(extra="forbid", frozen=True)
 
 
 def _payable(capital: Decimal, info: ValidationInfo) -> Decimal:
@@ -90,17 +55,17 @@ def _payable(capital: Decimal, info: ValidationInfo) -> Decimal:
 class PortfolioSettings(BaseModel):
     """A portfolio's terms. They are written into the ledger once and cannot change afterwards."""
 
-    model_config = _CLOSED
+    model_config = CLOSED
 
     share_class: Literal["USDT", "ETH"]
-    initial_capital: Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0), AfterValidator(_payable)]
-    start: Annotated[datetime, BeforeValidator(_instant)]
+    initial_capital: Annotated[Exact, Field(gt=0), AfterValidator(_payable)]
+    start: Moment
 
 
 class TokenSettings(BaseModel):
     """A token of the user's own, by its symbol."""
 
-    model_config = _CLOSED
+    model_config = CLOSED
 
     kind: TokenKind = TokenKind.BASE
     decimals: Annotated[int, Field(ge=0, le=18)]
@@ -115,7 +80,7 @@ class TokenSettings(BaseModel):
 class PriceSettings(BaseModel):
     """Where prices come from and how old they may be. Sources are written ``venue`` or ``venue:SYMBOL:kind``."""
 
-    model_config = _CLOSED
+    model_config = CLOSED
 
     max_age: Age = timedelta(hours=2)
     max_age_by_name: dict[str, Age] = {}
@@ -127,7 +92,7 @@ class PriceSettings(BaseModel):
 class LedgerSettings(BaseModel):
     """Where the ledger lives; by default a SQLite file in the home."""
 
-    model_config = _CLOSED
+    model_config = CLOSED
 
     url: SecretStr | None = None
 
@@ -143,13 +108,26 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    mode: Literal["backtest"] = "backtest"
+    mode: Literal["backtest", "live"] = "backtest"
     market_data: Path | None = None
     portfolios: dict[PortfolioName, PortfolioSettings] = {}
     tokens: dict[str, TokenSettings] = {}
     prices: PriceSettings = PriceSettings()
     ledger: LedgerSettings = LedgerSettings()
     superseded_files_kept: Duration = timedelta(hours=1)
+    accounts: dict[AccountName, AccountSettings] = {}
+    ethereum: EthereumSettings = EthereumSettings()
+    exchange_gateway: str | None = Field(
+        default=None, description="reach exchanges through <gateway>/<their host>/<path> instead of directly"
+    )
+    reconciliation: ReconciliationSettings = ReconciliationSettings()
+    redis_url: SecretStr | None = None
+    redis_url_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _accounts_fit(self) -> Settings:
+        check_accounts(self.accounts, self.portfolios)
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -206,7 +184,9 @@ def load_settings(home: Path, *, required: bool = True) -> Settings:
         if required:
             raise ConfigError(f"{path} does not exist; run `basis --home {home} init`, or `basis demo` for a sample")
         return _validated({}, path)
-    return _validated(_read_yaml(path), path)
+    content = _read_yaml(path)
+    refuse_secrets(content, path)
+    return _validated(content, path)
 
 
 def market_directory(settings: Settings, home: Path) -> Path:

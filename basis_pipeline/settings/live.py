@@ -1,0 +1,161 @@
+"""What live mode is configured with: accounts, the Ethereum node, reconciliation.
+
+Secrets are never written into basis.yaml: they come from the environment (``BASIS_ACCOUNTS__<NAME>__API_KEY``) or from
+a file that basis.yaml names (``api_key_file``). The loader refuses them in the YAML itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
+
+from basis_pipeline.domain.errors import ConfigError, InputError
+from basis_pipeline.domain.tokens import IN_TRANSIT, WALLET, canonical_venue
+from basis_pipeline.settings.types import CLOSED, Age, Duration, Exact, PortfolioName
+
+EXCHANGE_PARTS: dict[str, tuple[str, ...]] = {
+    "binance": ("spot", "funding", "cross_margin", "usdm_futures", "portfolio_margin"),
+    "bybit": ("unified", "funding"),
+    "okx": ("trading", "funding"),
+}
+"""The parts of an exchange account that can be read, by venue; together they are one account."""
+
+_DEFAULT_PARTS = {**EXCHANGE_PARTS, "binance": ("spot", "funding", "usdm_futures")}
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_ACCOUNT_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+def _account_name(name: str) -> str:
+    if not _ACCOUNT_NAME.fullmatch(name) or "__" in name:
+        raise ValueError(f"{name!r} is no account name; use lower-case letters, digits and single underscores")
+    return name
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError(f"{text!r} is not an Ethereum address; write 0x and 40 hex digits, in quotes")
+    return text
+
+
+def _venue(name: object) -> str:
+    venue = canonical_venue(name)
+    if venue == IN_TRANSIT:
+        raise InputError(f"{venue} is not an account; give wallet, binance, bybit or okx")
+    return venue
+
+
+AccountName = Annotated[str, AfterValidator(_account_name)]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class AccountSettings(BaseModel):
+    """A wallet address or an exchange account with read-only keys."""
+
+    model_config = CLOSED
+
+    portfolio: PortfolioName
+    venue: Annotated[str, BeforeValidator(_venue)]
+    address: Address | None = None
+    parts: tuple[str, ...] = ()
+    api_key: SecretStr | None = None
+    secret: SecretStr | None = None
+    passphrase: SecretStr | None = None
+    api_key_file: Path | None = None
+    secret_file: Path | None = None
+    passphrase_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> AccountSettings:
+        if self.venue == WALLET:
+            if self.address is None:
+                raise ValueError("address: is missing; a wallet needs its Ethereum address")
+            if self.parts:
+                raise ValueError("parts: only exchange accounts have parts")
+        elif self.address is not None:
+            raise ValueError(f"address: {self.venue} accounts have API keys, not an address")
+        else:
+            known = EXCHANGE_PARTS[self.venue]
+            for part in self.parts:
+                if part not in known:
+                    raise ValueError(f"parts: {part!r} is not a part of {self.venue}; known: {', '.join(known)}")
+            if "portfolio_margin" in self.parts and {"cross_margin", "usdm_futures"} & set(self.parts):
+                raise ValueError("parts: portfolio_margin holds cross margin and futures already; leave those out")
+        return self
+
+    def parts_read(self) -> tuple[str, ...]:
+        """The parts to read: as configured, else the usual ones of the venue."""
+        return self.parts or _DEFAULT_PARTS[self.venue]
+
+
+class EthereumSettings(BaseModel):
+    """The Ethereum node and the contracts from which all others are found."""
+
+    model_config = CLOSED
+
+    rpc_urls: tuple[SecretStr, ...] = Field(
+        default=(), description="nodes in order of preference; secret, because the URL often holds the provider's key"
+    )
+    rpc_urls_file: Path | None = Field(default=None, description="a file with one URL a line, instead of rpc_urls")
+    chain_id: int = 1
+    block: Literal["finalized", "safe"] | Annotated[int, Field(ge=0, le=100)] = Field(
+        default="finalized", description="the block to read at: finalized, safe, or so many blocks behind the head"
+    )
+    pool_addresses_provider: Address = "0x2f39d218133AFaB8F2B819B1066c7E434Ad94E9e"
+    multicall: Address = "0xcA11bde05977b3631167028862bE2a173976CA11"
+    request_timeout: Age = timedelta(seconds=10)
+
+
+class ToleranceSettings(BaseModel):
+    """How far a venue and the ledger may be apart: the larger of both allowances counts."""
+
+    model_config = CLOSED
+
+    absolute: Annotated[Exact, Field(ge=0)] = Decimal(0)
+    relative: Annotated[Exact, Field(ge=0, lt=1)] = Decimal(0)
+
+
+class ReconciliationSettings(BaseModel):
+    """How the hourly reconciliation judges and what it does about drift."""
+
+    model_config = CLOSED
+
+    on_drift: Literal["adjust", "alert"] = "adjust"
+    deadline: Age = timedelta(seconds=30)
+    skew_max: Age = timedelta(seconds=30)
+    settle_window: Duration = timedelta(minutes=15)
+    transfer_window: Duration = timedelta(hours=24)
+    second_reading_after: Duration = timedelta(seconds=5)
+    opening_tolerance: Annotated[Exact, Field(ge=0, lt=1)] = Decimal("0.01")
+    tolerances: dict[str, ToleranceSettings] = Field(
+        default={}, description="by `venue:TOKEN`, `venue:INSTRUMENT`, `venue:INSTRUMENT/entry_price` or `venue`"
+    )
+
+
+def check_accounts(accounts: Mapping[str, AccountSettings], portfolios: Collection[str]) -> None:
+    """Every account belongs to a configured portfolio, and a portfolio has one account per venue.
+
+    The ledger keeps one balance per portfolio, venue and token, so two accounts there could not be told apart.
+    """
+    taken: dict[tuple[str, str], str] = {}
+    addresses: dict[str, str] = {}
+    for name, account in accounts.items():
+        if account.portfolio not in portfolios:
+            known = ", ".join(portfolios) or "none yet"
+            raise ConfigError(f"accounts.{name}.portfolio: {account.portfolio!r} is not configured; there are {known}")
+        place = (account.portfolio, account.venue)
+        if place in taken:
+            raise ConfigError(
+                f"accounts.{name}: {account.portfolio} has {taken[place]} on {account.venue} already; give it a "
+                "portfolio of its own"
+            )
+        taken[place] = name
+        if account.address is not None:
+            other = addresses.setdefault(account.address.lower(), name)
+            if other != name:
+                raise ConfigError(f"accounts.{name}.address: is the address of {other} too; it would be counted twice")

@@ -1,0 +1,57 @@
+"""Secrets come from the environment or from files, never from basis.yaml, and are never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from basis_pipeline.domain.errors import ConfigError
+
+ACCOUNT_SECRETS = ("api_key", "secret", "passphrase")
+_ELSEWHERE = (
+    "secrets do not belong into basis.yaml. Set the environment variable {variable}, or name a file: {key}_file"
+)
+
+
+def refuse_secrets(content: Mapping[str, Any], path: Path) -> None:
+    """ConfigError, without the value, when the content of a basis.yaml holds a secret."""
+    for key in _secrets_in(content):
+        variable = "BASIS_" + key.replace(".", "__").upper()
+        raise ConfigError(f"{path}: {key}: {_ELSEWHERE.format(variable=variable, key=key)}")
+
+
+def _secrets_in(content: Mapping[str, Any]) -> Iterator[str]:
+    if content.get("redis_url") is not None:
+        yield "redis_url"
+    ethereum = content.get("ethereum")
+    if isinstance(ethereum, Mapping) and ethereum.get("rpc_urls"):
+        yield "ethereum.rpc_urls"
+    accounts = content.get("accounts")
+    for name, account in accounts.items() if isinstance(accounts, Mapping) else ():
+        for field in ACCOUNT_SECRETS if isinstance(account, Mapping) else ():
+            if account.get(field) is not None:
+                yield f"accounts.{name}.{field}"
+
+
+def reveal(value: SecretStr | None, file: Path | None, key: str, base: Path) -> str:
+    """The secret of a setting: its value, else the content of its file (relative to ``base``), stripped.
+
+    ConfigError names the key and what to set, never the value.
+    """
+    if value is not None:
+        return value.get_secret_value()
+    variable = "BASIS_" + key.replace(".", "__").upper()
+    if file is None:
+        raise ConfigError(f"{key}: is missing; set the environment variable {variable}, or {key}_file in basis.yaml")
+    try:
+        text = (base / file.expanduser()).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{key}_file: {file} cannot be read ({type(error).__name__}); check path and permissions"
+        ) from None
+    if not text:
+        raise ConfigError(f"{key}_file: {file} is empty")
+    return text
