@@ -23,7 +23,7 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from basis_pipeline.domain.errors import ConfigError
 from basis_pipeline.domain.numbers import decimal_places
@@ -35,7 +35,7 @@ from basis_pipeline.settings.live import (
     ReconciliationSettings,
     check_accounts,
 )
-from basis_pipeline.settings.secrets import refuse_secrets
+from basis_pipeline.settings.secrets import may_be_secret, refuse_secrets
 from basis_pipeline.settings.types import CLOSED, Age, Duration, Exact, Moment, PortfolioName
 
 HOME_VARIABLE = "BASIS_HOME"
@@ -226,8 +226,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except yaml.MarkedYAMLError as error:
+        # Its own message repeats the line, and with it whatever secret somebody wrote there.
+        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise ConfigError(f"{path}{line} is not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -240,6 +244,8 @@ def _validated(content: dict[str, Any], path: Path) -> Settings:
         settings = Settings(**content)
     except ValidationError as error:
         raise ConfigError("\n".join(_describe(error, path))) from None
+    except SettingsError:
+        raise ConfigError(_describe_unreadable()) from None
     except TypeError as error:
         raise ConfigError(f"{path}: settings have names only ({error})") from None
     settings.registry()
@@ -253,12 +259,20 @@ def _describe(error: ValidationError, path: Path) -> list[str]:
         message = finding["msg"].removeprefix("Value error, ")
         if finding["loc"]:
             message = message.removeprefix(f"{finding['loc'][-1]}: ")
-        secret = finding["loc"][:1] == ("ledger",)
         if finding["type"] == "extra_forbidden":
             message = "is not a setting; check its spelling"
         elif finding["type"] == "missing":
             message = "is missing"
-        elif not secret and finding["type"] != "value_error":
+        elif finding["type"] != "value_error" and not may_be_secret(finding["loc"]):
             message += f" (got {finding['input']!r:.100})"
         lines.append(f"{path}: {key}: {message}")
     return lines
+
+
+def _describe_unreadable() -> str:
+    """Which variables of the environment are not what their setting needs; pydantic names the outermost key only."""
+    names = ", ".join(sorted(name for name in os.environ if name.upper().startswith("BASIS_")))
+    return (
+        "the environment: a variable for a whole group of settings must hold JSON; set them one by one instead, such "
+        f"as BASIS_ETHEREUM__CHAIN_ID (these are set: {names})"
+    )

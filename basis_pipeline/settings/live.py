@@ -6,6 +6,7 @@ a file that basis.yaml names (``api_key_file``). The loader refuses them in the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from datetime import timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
 
 from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.tokens import IN_TRANSIT, WALLET, canonical_venue
@@ -39,7 +41,10 @@ def _account_name(name: str) -> str:
 
 def _address(text: str) -> str:
     if not _ADDRESS.fullmatch(text):
-        raise ValueError(f"{text!r} is not an Ethereum address; write 0x and 40 hex digits, in quotes")
+        # Only its beginning: a private key pasted here by mistake must not end up in a log.
+        raise ValueError(
+            f"{text[:4]!r}... ({len(text)} characters) is not an Ethereum address; write 0x and 40 hex digits"
+        )
     return text
 
 
@@ -48,6 +53,16 @@ def _venue(name: object) -> str:
     if venue == IN_TRANSIT:
         raise InputError(f"{venue} is not an account; give wallet, binance, bybit or okx")
     return venue
+
+
+def _listed(value: object) -> object:
+    """The environment gives a list as text: one a line, or with spaces or commas between; or as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return tuple(value.replace(",", " ").split())
 
 
 AccountName = Annotated[str, AfterValidator(_account_name)]
@@ -62,7 +77,7 @@ class AccountSettings(BaseModel):
     portfolio: PortfolioName
     venue: Annotated[str, BeforeValidator(_venue)]
     address: Address | None = None
-    parts: tuple[str, ...] = ()
+    parts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     api_key: SecretStr | None = None
     secret: SecretStr | None = None
     passphrase: SecretStr | None = None
@@ -98,7 +113,7 @@ class EthereumSettings(BaseModel):
 
     model_config = CLOSED
 
-    rpc_urls: tuple[SecretStr, ...] = Field(
+    rpc_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)] = Field(
         default=(), description="nodes in order of preference; secret, because the URL often holds the provider's key"
     )
     rpc_urls_file: Path | None = Field(default=None, description="a file with one URL a line, instead of rpc_urls")

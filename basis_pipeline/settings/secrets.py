@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,21 @@ def refuse_secrets(content: Mapping[str, Any], path: Path) -> None:
         raise ConfigError(f"{path}: {key}: {_ELSEWHERE.format(variable=variable, key=key)}")
 
 
+def may_be_secret(place: Sequence[int | str]) -> bool:
+    """Whether what stands at this place of the settings may be or hold a secret, so that no message may repeat it."""
+    match place:
+        case ("ledger" | "redis_url", *_) | ("ethereum",) | ("ethereum", "rpc_urls", *_):
+            return True
+        case ("accounts", _, field, *_):
+            return field in ACCOUNT_SECRETS
+        case ("accounts", *_):
+            return True
+    return False
+
+
 def _secrets_in(content: Mapping[str, Any]) -> Iterator[str]:
+    # Names of the outermost level are read in any case.
+    content = {str(key).lower(): value for key, value in content.items()}
     if content.get("redis_url") is not None:
         yield "redis_url"
     ethereum = content.get("ethereum")
