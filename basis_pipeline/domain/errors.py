@@ -43,6 +43,10 @@ class LateEntryError(LedgerError, ValueError):
     """A late entry that would make a later, already accepted entry impossible; the message names that entry."""
 
 
+class LedgerMovedError(LedgerError):
+    """Entries were added since the ledger was read, and what was to be appended followed from what was read."""
+
+
 class LedgerBrokenError(LedgerError):
     """Verification found a changed, missing, reordered or cut-off entry."""
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from basis_pipeline.domain.changes import BalanceUpdate, Trigger, canonical_content
-from basis_pipeline.domain.errors import BookError, DuplicateIdError, LedgerError, UnknownNameError
+from basis_pipeline.domain.errors import BookError, DuplicateIdError, LedgerError, LedgerMovedError, UnknownNameError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.intake import parse_update
 from basis_pipeline.domain.positions import Book
@@ -192,10 +192,14 @@ class Ledger:
         """Accept one update, or raise and change nothing. Committed and synced when it returns."""
         return self.append_many(portfolio, [update])[0]
 
-    def append_many(self, portfolio: str, updates: Sequence[BalanceUpdate]) -> list[Receipt]:
+    def append_many(
+        self, portfolio: str, updates: Sequence[BalanceUpdate], *, expected_head: int | None = None
+    ) -> list[Receipt]:
         """Accept all updates in one transaction, or none of them.
 
-        The error of a refused update carries its position in ``updates`` as ``error.position``.
+        The error of a refused update carries its position in ``updates`` as ``error.position``. With ``expected_head``,
+        ``LedgerMovedError`` if the portfolio's newest entry is another one: the updates followed from a book that is
+        no longer the newest.
         """
         with self._writing(portfolio) as connection:
             if len(updates) == 1 and connection.dialect.name == "sqlite":
@@ -203,6 +207,10 @@ class Ledger:
             else:
                 head = self._lock(connection, portfolio)
                 known = _known_ids(connection, portfolio, [update.id for update in updates])
+            if expected_head is not None and head.sequence != expected_head:
+                raise LedgerMovedError(
+                    f"{portfolio}: the newest entry is {head.sequence}, not {expected_head}; read the ledger again"
+                )
             return self._append(connection, portfolio, head, updates, known)
 
     def reverse(self, portfolio: str, entry_id: str, timestamp: datetime | None = None) -> Receipt:
