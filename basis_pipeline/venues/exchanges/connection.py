@@ -92,7 +92,8 @@ def route_through(exchange: Any, gateway: str) -> None:
     parts = urlsplit(gateway)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise VenueConfigError(f"gateway: {gateway!r} is not a URL; give for example http://127.0.0.1:8080")
-    exchange.urls["api"] = _rerouted(exchange.urls["api"], gateway.rstrip("/"), exchange.hostname or "")
+    api = _rerouted(exchange.urls["api"], gateway.rstrip("/"), exchange.hostname or "")
+    exchange.urls = {**exchange.urls, "api": api}
     if parts.scheme == "http":
         exchange.verify = False
         exchange.timeout_on_exit = 0  # no TLS connection to see off
