@@ -15,6 +15,10 @@ class ConfigError(BasisError):
     """A setting is missing or unusable; the message names the key and the file or variable."""
 
 
+class MonitorError(ConfigError, ValueError):
+    """A monitor does not fit its home, its ledger or Redis, and does not start."""
+
+
 class InputError(BasisError, ValueError):
     """Something handed in from outside is malformed; the message names the field and the value."""
 
@@ -33,6 +37,10 @@ class BookError(UpdateError):
 
 class LedgerError(BasisError):
     """The ledger cannot do what was asked (storage, schema version, unknown entry)."""
+
+
+class TermsError(LedgerError, ValueError):
+    """A portfolio is in the ledger with another capital, share class or start."""
 
 
 class DuplicateIdError(LedgerError, ValueError):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from basis_pipeline.domain.errors import InputError, LedgerError
+from basis_pipeline.domain.errors import InputError, TermsError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.domain.tokens import SHARE_CLASSES
@@ -33,7 +33,7 @@ def check_terms(terms: Terms) -> None:
 
 
 def check_same_terms(terms: Terms, found: sa.Row[tuple[object, ...]]) -> None:
-    """``LedgerError`` for terms that differ from those in the portfolio's row."""
+    """``TermsError`` for terms that differ from those in the portfolio's row."""
     for name in ("share_class", "initial_capital", "start"):
         stored, given = getattr(found, name), getattr(terms, name)
         if stored != given:
@@ -41,7 +41,7 @@ def check_same_terms(terms: Terms, found: sa.Row[tuple[object, ...]]) -> None:
                 canonical(v) if isinstance(v, Decimal) else iso(v) if isinstance(v, datetime) else v
                 for v in (given, stored)
             ]
-            raise LedgerError(
+            raise TermsError(
                 f"portfolios.{terms.portfolio}.{name}: {shown[0]} differs from the ledger's {shown[1]}; the ledger "
                 "cannot be changed afterwards, so restore the old value or use another portfolio name"
             )

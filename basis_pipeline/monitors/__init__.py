@@ -1,0 +1,11 @@
+"""The live objects that a strategy holds, and what they tell others.
+
+    position_monitor.py  PositionMonitor: updates in, snapshots out
+    intake.py            the specification's payloads made complete: id, time, trigger, floats
+    state.py             what is held, in memory, caught up with the ledger
+    publisher.py         Redis: the snapshot key and the channel of updates
+    events.py            listening to that channel
+
+Belongs here: what keeps state in memory between calls and what talks to Redis. Does not belong here: what an update
+means (``domain``) and what is kept of it (``ledger``).
+"""
