@@ -15,7 +15,7 @@ ARGS ?=
 
 .PHONY: help
 help:  ## List these targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
 
 .PHONY: venv
 venv: $(READY)  ## Create .venv with the locked dependencies and the project in it
@@ -44,6 +44,10 @@ $(READY): requirements-dev.lock pyproject.toml
 .PHONY: demo
 demo: $(READY)  ## Synthetic journals in, a Dagster backfill, and equity by portfolio, venue and asset
 	@$(BIN)/basis demo
+
+.PHONY: demo-live
+demo-live: $(READY)  ## Live mode on a local chain, loopback exchanges and Redis: doctor, updates, two reconciliations (needs npm)
+	@$(BIN)/python -m basis_pipeline_tests.rigs.demo_live
 
 .PHONY: ui
 ui: $(READY)  ## Open the Dagster UI on the demo's data
