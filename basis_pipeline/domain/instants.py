@@ -64,7 +64,12 @@ def days_between(first: date, last: date) -> Iterator[date]:
         day += DAY
 
 
+def floor_hour(moment: datetime) -> datetime:
+    """The full hour that the moment is in."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
 def first_hour_at_or_after(moment: datetime) -> datetime:
     """The first full hour not before the moment: the first instant an entry with this time can show in."""
-    floor = moment.replace(minute=0, second=0, microsecond=0)
+    floor = floor_hour(moment)
     return floor if floor == moment else floor + HOUR

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from basis_pipeline.domain.changes import Action, BalanceUpdate, Trigger
 from basis_pipeline.domain.intake import parse_update
-from basis_pipeline.domain.numbers import ZERO, add, decimal_places, multiply, quantize_value, subtract
+from basis_pipeline.domain.numbers import VALUE_LIMIT, ZERO, add, decimal_places, multiply, quantize_value, subtract
 from basis_pipeline.domain.observations import ObservedPosition, Reading
 from basis_pipeline.domain.positions import Book, PerpPosition
 from basis_pipeline.domain.tokens import EXCHANGES, IN_TRANSIT, Registry, parse_instrument
@@ -57,8 +57,8 @@ class Tolerance(NamedTuple):
     relative: Decimal = ZERO
 
     def allows(self, actual: Decimal) -> Decimal:
-        """The allowed difference, in the unit of the key."""
-        return max(self.absolute, multiply(self.relative, actual.copy_abs()))
+        """The allowed difference, in the unit of the key, rounded half even to 18 places."""
+        return quantize_value(max(self.absolute, multiply(self.relative, actual.copy_abs())))
 
 
 EXACT = Tolerance()
@@ -106,9 +106,14 @@ class Comparison(NamedTuple):
         return None if self.actual is None else subtract(self.actual, self.tracked)
 
     @property
+    def unmapped(self) -> bool:
+        """Whether it is an asset that the ledger cannot hold, because the registry does not know it."""
+        return self.key.startswith(UNMAPPED)
+
+    @property
     def adjustable(self) -> bool:
         """Unexplained, and of something that the ledger can hold."""
-        return self.outcome in UNEXPLAINED and not self.key.startswith(UNMAPPED)
+        return self.outcome in UNEXPLAINED and not self.unmapped
 
 
 @dataclass(frozen=True)
@@ -233,7 +238,7 @@ def compare(tracked: Tracked, reading: Reading, rules: Rules, registry: Registry
 def _compared(tracked: Tracked, reading: Reading, rules: Rules, registry: Registry) -> Iterator[Comparison]:
     venue = reading.account.venue
     for token in sorted({*tracked.balances, *reading.balances}):
-        expected, actual = tracked.balances.get(token, ZERO), reading.balances.get(token, ZERO)
+        expected, actual = tracked.balances.get(token, ZERO), _representable(reading.balances.get(token, ZERO))
         allowance = rules.tolerances.get(f"{venue}:{token}") or rules.tolerances.get(venue)
         if allowance is None:
             allowance = _last_decimal(actual, registry.token(token).decimals) if venue in EXCHANGES else EXACT
@@ -244,13 +249,19 @@ def _compared(tracked: Tracked, reading: Reading, rules: Rules, registry: Regist
         allowance = rules.tolerances.get(f"{venue}:{name}") or rules.tolerances.get(venue) or EXACT
         if not (_size(ours) or _size(theirs)):
             continue
-        size = _judge(tracked, name, _size(ours), _size(theirs), allowance.allows(_size(theirs)))
+        actual = _representable(_size(theirs))
+        size = _judge(tracked, name, _size(ours), actual, allowance.allows(actual))
         yield size
         if ours is not None and theirs is not None and theirs.size and theirs.entry_price is not None:
-            yield _judge_price(tracked, venue, size, ours.entry_price, theirs.entry_price, rules)
+            yield _judge_price(tracked, venue, size, ours.entry_price, _representable(theirs.entry_price), rules)
     for asset, amount in sorted(reading.unmapped.items()):
         if amount:
-            yield Comparison(f"{UNMAPPED}{asset}", ZERO, amount, ZERO, Outcome.UNEXPECTED)
+            yield Comparison(f"{UNMAPPED}{asset}", ZERO, amount, None, Outcome.UNEXPECTED)
+
+
+def _representable(amount: Decimal) -> Decimal:
+    """What the ledger can hold of an amount: 18 places. One too large for it stays as it is, and is drift."""
+    return amount if amount.copy_abs() >= VALUE_LIMIT else quantize_value(amount)
 
 
 def _last_decimal(actual: Decimal, decimals: int) -> Tolerance:

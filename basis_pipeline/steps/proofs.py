@@ -131,11 +131,48 @@ TOTALS_ADD_UP = Proof(
     """,
 )
 
+DIFFERENCES_ADD_UP = Proof(
+    "reconciliation",
+    "differences_add_up",
+    "difference = actual - tracked, to the last digit, and both are null where the account was unavailable.",
+    """
+    SELECT hour, portfolio, account, key, tracked, actual, difference, outcome FROM reconciliation
+    WHERE difference IS DISTINCT FROM actual - tracked OR (outcome = 'UNAVAILABLE' AND actual IS NOT NULL)
+    """,
+)
+
+OUTCOMES_TRUE = Proof(
+    "reconciliation",
+    "outcomes_true",
+    "MATCHED has no difference, WITHIN_TOLERANCE one that is allowed, every other outcome one that is not.",
+    """
+    SELECT hour, portfolio, account, key, difference, tolerance, outcome FROM reconciliation
+    WHERE actual IS NOT NULL AND CASE outcome
+        WHEN 'MATCHED' THEN difference <> 0
+        WHEN 'WITHIN_TOLERANCE' THEN abs(difference) > tolerance
+        ELSE abs(difference) <= tolerance
+    END
+    """,
+)
+
+ADJUSTED_ONLY_DRIFT = Proof(
+    "reconciliation",
+    "adjusted_only_drift",
+    "Only a difference that nothing explains was adjusted, and never an asset that the registry does not know.",
+    """
+    SELECT hour, portfolio, account, key, outcome FROM reconciliation
+    WHERE adjusted AND (outcome NOT IN ('DRIFT', 'UNEXPECTED', 'MISSING') OR starts_with(key, 'UNMAPPED:'))
+    """,
+)
+
 PROOFS = (
     *(_keys_unique(table) for table in ALL_TABLES),
     NEVER_NEGATIVE,
     _not_from_the_future("prices", "symbol"),
     _not_from_the_future("conversion_rates", "name"),
+    DIFFERENCES_ADD_UP,
+    OUTCOMES_TRUE,
+    ADJUSTED_ONLY_DRIFT,
     TOTALS_ADD_UP,
 )
 """What the asset checks ask of what is published."""

@@ -96,8 +96,8 @@ def _rate(name: str, description: str) -> Column:
     return Column(name, ColumnType.RATE, description)
 
 
-def _count(name: str, description: str) -> Column:
-    return Column(name, ColumnType.COUNT, description)
+def _count(name: str, description: str, *, nullable: bool = False) -> Column:
+    return Column(name, ColumnType.COUNT, description, nullable)
 
 
 _AS_OF = _timestamp("as_of", "The hour (UTC) the row describes: everything known up to and including it.")
@@ -236,6 +236,69 @@ EQUITY_SNAPSHOTS = Table(
     ("as_of", "portfolio"),
 )
 
+_HOUR = _timestamp("hour", "The hour (UTC) in which the accounts were read; of several runs the last one counts.")
+_ACCOUNT = _text("account", "Name of the account, as under accounts in basis.yaml.")
+_ACCOUNT_VENUE = _text("venue", "Where the account is: wallet or an exchange.")
+
+VENUE_OBSERVATIONS = Table(
+    "venue_observations",
+    "What each account held by its venue in each hour (live). A row without key for one that holds nothing or failed.",
+    (
+        _HOUR,
+        _PORTFOLIO,
+        _ACCOUNT,
+        _ACCOUNT_VENUE,
+        _text(
+            "key", "Token, instrument, instrument/entry_price or UNMAPPED:<name as the venue has it>.", nullable=True
+        ),
+        _amount(
+            "amount",
+            "Token units (scaled for Aave tokens), base units or a price; null beyond 20 digits.",
+            nullable=True,
+        ),
+        _text("status", "AVAILABLE, or UNAVAILABLE where nothing could be learned."),
+        _count("block_number", "Block that a chain reading is pinned to; null for exchanges.", nullable=True),
+        _text("block_hash", "Hash of that block.", nullable=True),
+        _timestamp("venue_time", "The venue's own time of the answer (UTC), where it tells one.", nullable=True),
+        _timestamp("observed_at", "When the answer arrived (UTC)."),
+    ),
+    ("hour", "portfolio", "account", "key"),
+)
+
+RECONCILIATION = Table(
+    "reconciliation",
+    "Ledger against venue in each hour (live): every key of either, with exactly one outcome.",
+    (
+        _HOUR,
+        _PORTFOLIO,
+        _ACCOUNT,
+        _ACCOUNT_VENUE,
+        _text("key", "Token, instrument, instrument/entry_price or UNMAPPED:<name as the venue has it>."),
+        _amount("tracked", "What the ledger said as of the reading, in the unit of the key."),
+        _amount("actual", "What the venue said; null where it was not learned.", nullable=True),
+        _amount("difference", "actual - tracked; null where actual is.", nullable=True),
+        _amount("tolerance", "Largest difference allowed; null where nothing was compared.", nullable=True),
+        _text("outcome", "MATCHED, WITHIN_TOLERANCE, IN_FLIGHT, DRIFT, UNEXPECTED, MISSING or UNAVAILABLE."),
+        Column("adjusted", ColumnType.BOOLEAN, "Whether the ledger was brought to the venue in this run."),
+        _timestamp("observed_at", "When the venue's answer arrived (UTC)."),
+    ),
+    ("hour", "portfolio", "account", "key"),
+)
+
+ACCOUNT_HEALTH = Table(
+    "account_health",
+    "How near to liquidation each account was in each hour (live); null where a figure has no meaning.",
+    (
+        _timestamp("as_of", "The hour (UTC) in which the account was read; of several runs the last one counts."),
+        _PORTFOLIO,
+        _ACCOUNT_VENUE,
+        _amount("ltv", "Debt over collateral, as a fraction of one.", nullable=True),
+        _amount("health_factor", "Aave's health factor: liquidation below 1; null without debt.", nullable=True),
+        _amount("margin_ratio", "Maintenance margin over margin balance, as a fraction of one.", nullable=True),
+    ),
+    ("as_of", "portfolio", "venue"),
+)
+
 ALL_TABLES = (
     BALANCE_CHANGES,
     WALLET_BALANCES,
@@ -245,6 +308,9 @@ ALL_TABLES = (
     CONVERSION_RATES,
     EQUITY_POSITIONS,
     EQUITY_SNAPSHOTS,
+    VENUE_OBSERVATIONS,
+    RECONCILIATION,
+    ACCOUNT_HEALTH,
 )
 
 
@@ -276,6 +342,13 @@ EQUITY_LATEST = View(
     EQUITY_SNAPSHOTS.columns,
 )
 
+RECONCILIATION_LATEST = View(
+    "reconciliation_latest",
+    "The newest reconciliation of each account.",
+    "SELECT * FROM reconciliation QUALIFY hour = max(hour) OVER (PARTITION BY portfolio, account)",
+    RECONCILIATION.columns,
+)
+
 CATALOGUE_INFO = View(
     "catalogue_info",
     "One row: which home, publication and contract this catalogue was built for.",
@@ -290,7 +363,14 @@ CATALOGUE_INFO = View(
 )
 """The braces are filled when a catalogue is built; the other views are the same in every catalogue."""
 
-ALL_VIEWS = (EQUITY_BY_VENUE, EQUITY_BY_ASSET, EQUITY_BY_UNDERLYING, EQUITY_LATEST, CATALOGUE_INFO)
+ALL_VIEWS = (
+    EQUITY_BY_VENUE,
+    EQUITY_BY_ASSET,
+    EQUITY_BY_UNDERLYING,
+    EQUITY_LATEST,
+    RECONCILIATION_LATEST,
+    CATALOGUE_INFO,
+)
 
 _TABLES = {table.name: table for table in ALL_TABLES}
 _RELATIONS: dict[str, Table | View] = {**_TABLES, **{view.name: view for view in ALL_VIEWS}}

@@ -19,11 +19,18 @@ CONTRACT = {
     "equity_positions": "as_of portfolio account venue token underlying side amount rate price_usd value_usd value",
     "equity_snapshots": "as_of portfolio share_class total_equity assets debts unrealized_pnl in_transit locked nav "
     "ledger_sequence",
+    "venue_observations": "hour portfolio account venue key amount status block_number block_hash venue_time "
+    "observed_at",
+    "reconciliation": "hour portfolio account venue key tracked actual difference tolerance outcome adjusted "
+    "observed_at",
+    "account_health": "as_of portfolio venue ltv health_factor margin_ratio",
     "equity_by_venue": "as_of portfolio venue value value_usd",
     "equity_by_asset": "as_of portfolio token value value_usd",
     "equity_by_underlying": "as_of portfolio underlying value value_usd",
     "equity_latest": "as_of portfolio share_class total_equity assets debts unrealized_pnl in_transit locked nav "
     "ledger_sequence",
+    "reconciliation_latest": "hour portfolio account venue key tracked actual difference tolerance outcome adjusted "
+    "observed_at",
     "catalogue_info": "home generation published_at contract",
 }
 
