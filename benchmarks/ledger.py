@@ -46,12 +46,12 @@ def _appends(data: Data, folder: Path, blocks: int) -> Iterator[Figure]:
     ours: list[float] = []
     bare: list[float] = []
     path = folder / "append.db"
-    with data.ledger(path) as ledger, closing(_bare_database(folder / "bare-append.db")) as connection:
+    with data.ledger(path) as ledger, closing(bare_database(folder / "bare-append.db")) as connection:
         for number in range(blocks + 1):
             head = ledger.snapshot().heads()[portfolio].sequence
             took = [_append(ledger, portfolio, u) for u in updates[number * BLOCK : (number + 1) * BLOCK]]
-            entries, legs = _rows(path, portfolio, head)
-            bare_took = [_insert(connection, e, [leg for leg in legs if leg[:2] == e[:2]]) for e in entries]
+            entries, legs = stored_rows(path, portfolio, head)
+            bare_took = [insert(connection, e, [leg for leg in legs if leg[:2] == e[:2]]) for e in entries]
             if number:  # the first block warms up
                 ours += took
                 bare += bare_took
@@ -67,7 +67,7 @@ def _append(ledger: Ledger, portfolio: str, update: BalanceUpdate) -> float:
     return perf_counter() - began
 
 
-def _insert(connection: sqlite3.Connection, entry: tuple[Any, ...], legs: Rows) -> float:
+def insert(connection: sqlite3.Connection, entry: tuple[Any, ...], legs: Rows) -> float:
     began = perf_counter()
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(_insert_into("entries", entry), entry)
@@ -86,8 +86,8 @@ def _bulk(data: Data, folder: Path, runs: int) -> Iterator[Figure]:
         with data.ledger(path) as ledger:
             heads = {name: head.sequence for name, head in ledger.snapshot().heads().items()}
             took, count = timed(partial(data.import_all, ledger))
-        rows = [_rows(path, name, head) for name, head in heads.items()]
-        with closing(_bare_database(folder / f"bare-bulk-{number}.db")) as connection:
+        rows = [stored_rows(path, name, head) for name, head in heads.items()]
+        with closing(bare_database(folder / f"bare-bulk-{number}.db")) as connection:
             bare = timed(partial(_insert_all, connection, rows))[0]
         ours.append(took.wall)
         ratios.append(took.wall / bare.wall)
@@ -110,7 +110,7 @@ def _insert_into(table: str, row: tuple[Any, ...]) -> str:
     return f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})"
 
 
-def _bare_database(path: Path) -> sqlite3.Connection:
+def bare_database(path: Path) -> sqlite3.Connection:
     """The ledger's own tables, empty, for sqlite3 alone."""
     engine = open_engine(sqlite_url(path))
     metadata.create_all(engine)
@@ -121,7 +121,7 @@ def _bare_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _rows(path: Path, portfolio: str, after: int) -> tuple[Rows, Rows]:
+def stored_rows(path: Path, portfolio: str, after: int) -> tuple[Rows, Rows]:
     """The stored rows of entries and legs from a sequence on."""
     with closing(sqlite3.connect(path)) as connection:
         entries, legs = (

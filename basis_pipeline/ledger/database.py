@@ -98,8 +98,8 @@ def translated() -> Iterator[None]:
         raise LedgerError(
             f"ledger: the database cannot be used ({reason}); check that it is there, writable and its disk not full"
         ) from error
-    except DBAPIError as error:
-        raise LedgerError(f"ledger: the database refused the operation ({error.orig})") from error
+    except (DBAPIError, sqlite3.Error) as error:
+        raise LedgerError(f"ledger: the database refused the operation ({getattr(error, 'orig', error)})") from error
     except SQLAlchemyError as error:
         raise LedgerError(f"ledger: {error}") from error
 

@@ -35,6 +35,7 @@ from basis_pipeline.ledger.entries import (
     select_entries,
     token_leg_rows,
 )
+from basis_pipeline.ledger.prepared import Prepared
 from basis_pipeline.ledger.schema import entries, legs, portfolios
 from basis_pipeline.ledger.snapshot import LedgerSnapshot, take_snapshot
 from basis_pipeline.ledger.terms import Terms, check_same_terms, check_terms
@@ -44,7 +45,7 @@ _Known = dict[str, tuple[str, int]]
 """Content hash and sequence of entries by their id."""
 _IDS_PER_QUERY = 500
 
-# Built once: on the append path SQLAlchemy would spend longer on building a statement than SQLite on running it.
+# Built once: on the append path building a statement would take longer than running it.
 _LOCK = (
     sa.select(
         portfolios.c.head_sequence,
@@ -60,18 +61,20 @@ _KNOWN = sa.select(entries.c.entry_id, entries.c.content_hash, entries.c.sequenc
     entries.c.portfolio == sa.bindparam("portfolio")
 )
 _KNOWN_ONE = _KNOWN.where(entries.c.entry_id == sa.bindparam("entry_id"))
-_LOCK_AND_LOOK_UP = _LOCK.add_columns(
-    *(
-        sa.select(column)
-        .where(entries.c.portfolio == sa.bindparam("portfolio"), entries.c.entry_id == sa.bindparam("entry_id"))
-        .scalar_subquery()
-        for column in (entries.c.content_hash, entries.c.sequence)
+_LOCK_AND_LOOK_UP = Prepared(
+    _LOCK.add_columns(
+        *(
+            sa.select(column)
+            .where(entries.c.portfolio == sa.bindparam("portfolio"), entries.c.entry_id == sa.bindparam("entry_id"))
+            .scalar_subquery()
+            for column in (entries.c.content_hash, entries.c.sequence)
+        )
     )
 )
 _KNOWN_MANY = _KNOWN.where(entries.c.entry_id.in_(sa.bindparam("entry_ids", expanding=True)))
-_INSERT_ENTRIES = sa.insert(entries)
-_INSERT_LEGS = sa.insert(legs)
-_MOVE_HEAD = (
+_INSERT_ENTRIES = Prepared(sa.insert(entries))
+_INSERT_LEGS = Prepared(sa.insert(legs))
+_MOVE_HEAD = Prepared(
     sa.update(portfolios)
     .where(portfolios.c.portfolio == sa.bindparam("name"))
     .values(
@@ -288,7 +291,7 @@ class Ledger:
 
         SQLite only: PostgreSQL answers a subquery from before it got the lock.
         """
-        row = connection.execute(_LOCK_AND_LOOK_UP, {"portfolio": portfolio, "entry_id": entry_id}).first()
+        row = _LOCK_AND_LOOK_UP.first(connection, {"portfolio": portfolio, "entry_id": entry_id})
         if row is None:
             raise _unknown_portfolio(portfolio)
         *head, content, sequence = row
@@ -337,21 +340,19 @@ class Ledger:
             entry_rows.append(entry_row(entry))
             token_legs.extend(token_leg_rows(entry))
             derivative_legs.extend(derivative_leg_rows(entry))
-        _insert(connection, _INSERT_ENTRIES, entry_rows)
-        _insert(connection, _INSERT_LEGS, token_legs)
-        _insert(connection, _INSERT_LEGS, derivative_legs)
+        _INSERT_ENTRIES.run(connection, entry_rows)
+        _INSERT_LEGS.run(connection, token_legs)
+        _INSERT_LEGS.run(connection, derivative_legs)
         checkpoints.insert(connection, portfolio, found)
         new_head = head.sequence + len(fresh)
-        connection.execute(
-            _MOVE_HEAD,
-            {
-                "name": portfolio,
-                "sequence": new_head,
-                "hash": previous,
-                "last": last,
-                "count": head.restatements + restated,
-            },
-        )
+        moved = {
+            "name": portfolio,
+            "sequence": new_head,
+            "hash": previous,
+            "last": last,
+            "count": head.restatements + restated,
+        }
+        _MOVE_HEAD.run(connection, [moved])
         self._books[portfolio] = _Cached(new_head, previous, head.restatements + restated, book)
         return receipts
 
@@ -449,11 +450,6 @@ def _sort_out_duplicates(
             )
             raise _at(error, position)
     return receipts, fresh
-
-
-def _insert(connection: Connection, statement: sa.Insert, rows: list[dict[str, object]]) -> None:
-    if rows:
-        connection.execute(statement, rows if len(rows) > 1 else rows[0])
 
 
 def _unknown_portfolio(portfolio: str) -> UnknownNameError:
