@@ -59,6 +59,17 @@ class Market(Protocol):
         ...
 
 
+class AskableDay(NamedTuple):
+    """The instants of a day at which a market can be asked, ascending.
+
+    ``facts`` is how many recorded observations its answers may rest on: it only grows, and the day's answers stay the
+    same until it does. 0 where nothing is recorded because files answer.
+    """
+
+    instants: Sequence[datetime]
+    facts: int = 0
+
+
 class QuoteColumn(NamedTuple):
     """Sound quotes at consecutive instants, all of one currency: ``Quote.price_usd`` and ``Quote.price`` of each."""
 

@@ -20,14 +20,25 @@ from basis_pipeline.ledger.snapshot import Head
 from basis_pipeline.ledger.types import UtcTime
 
 
+class MarketMark(NamedTuple):
+    """How many recorded observations a day rests on (they are never taken back), and its last instant as text."""
+
+    facts: int
+    last: str
+
+
 class Publication(NamedTuple):
-    """One day file: ``file`` is relative to the warehouse, ``heads`` what it was built from, per portfolio."""
+    """One day file: ``file`` is relative to the warehouse, ``heads`` what it was built from, per portfolio.
+
+    ``market`` is set where recorded observations decide which instants the day has and what was worth what.
+    """
 
     table: str
     day: date
     file: str
     rows: int
     heads: Mapping[str, Head]
+    market: MarketMark | None = None
 
 
 class CurrentFiles(NamedTuple):
@@ -40,8 +51,8 @@ class CurrentFiles(NamedTuple):
 def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> CurrentFiles:
     """Make the files current together, superseding those of the same table and day; returns what is current now.
 
-    A file built from an older ledger than the one it would replace is left out: of two runs over the same days, the
-    one that saw more entries wins, whichever ends last.
+    A file built from an older ledger or market than the one it would replace is left out: of two runs over the same
+    days, the one that saw more wins, whichever ends last.
     """
     with writing(engine) as connection:
         current = {(p.table, p.day): (number, p) for number, p in _current(connection, _replaceable(files))}
@@ -55,7 +66,7 @@ def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> C
                 [{"replaced": number, "moment": moment} for number in replaced],
             )
         if fresh:
-            heads = {id(p.heads): _heads_to_json(p.heads) for p in fresh}
+            origins = {(id(p.heads), p.market): _to_json(p) for p in fresh}
             connection.execute(
                 sa.insert(publications),
                 [
@@ -64,7 +75,7 @@ def publish(engine: Engine, files: Sequence[Publication], moment: datetime) -> C
                         "day": p.day,
                         "file": p.file,
                         "row_count": p.rows,
-                        "heads": heads[id(p.heads)],
+                        "heads": origins[id(p.heads), p.market],
                         "published_at": moment,
                         "superseded_at": None,
                     }
@@ -86,9 +97,10 @@ def _replaceable(files: Sequence[Publication]) -> sa.ColumnElement[bool]:
 def _older(new: Publication, current: tuple[int, Publication] | None) -> bool:
     if current is None:
         return False
-    return any(
-        name in new.heads and head.sequence > new.heads[name].sequence for name, head in current[1].heads.items()
-    )
+    before = current[1]
+    if before.market is not None and new.market is not None and before.market.facts > new.market.facts:
+        return True
+    return any(name in new.heads and head.sequence > new.heads[name].sequence for name, head in before.heads.items())
 
 
 def current_files(engine: Engine) -> CurrentFiles:
@@ -153,13 +165,12 @@ def _current(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Ite
         .where(publications.c.superseded_at.is_(None), *conditions)
         .order_by(publications.c.table_name, publications.c.day)
     )
-    parsed: dict[str, dict[str, Head]] = {}
+    parsed: dict[str, tuple[dict[str, Head], MarketMark | None]] = {}
     for number, table, day, file, rows, text in connection.execute(query):
-        heads = parsed.get(text)
-        if heads is None:
-            heads = {name: Head(sequence, own) for name, (sequence, own) in json.loads(text).items()}
-            parsed[text] = heads
-        yield number, Publication(table, day, file, rows, heads)
+        origin = parsed.get(text)
+        if origin is None:
+            origin = parsed[text] = _from_json(text)
+        yield number, Publication(table, day, file, rows, *origin)
 
 
 def _current_files(connection: Connection) -> CurrentFiles:
@@ -171,5 +182,19 @@ def _generation(connection: Connection) -> int:
     return connection.execute(sa.select(sa.func.max(publications.c.id))).scalar() or 0
 
 
-def _heads_to_json(heads: Mapping[str, Head]) -> str:
-    return json.dumps({name: list(head) for name, head in sorted(heads.items())}, separators=(",", ":"))
+_MARKET = ""
+"""Where the market's mark stands among the heads: no portfolio is called so."""
+
+
+def _to_json(publication: Publication) -> str:
+    origin: dict[str, Head | MarketMark] = dict(sorted(publication.heads.items()))
+    if publication.market is not None:
+        origin[_MARKET] = publication.market
+    return json.dumps(origin, separators=(",", ":"))
+
+
+def _from_json(text: str) -> tuple[dict[str, Head], MarketMark | None]:
+    origin = json.loads(text)
+    market = origin.pop(_MARKET, None)
+    heads = {name: Head(sequence, own) for name, (sequence, own) in origin.items()}
+    return heads, None if market is None else MarketMark(*market)

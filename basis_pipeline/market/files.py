@@ -67,7 +67,7 @@ def read_file(path: Path, columns: Columns) -> pa.Table:
         if name == "timestamp":
             typed[name] = _instants(column, where)
         elif name in columns.numbers or name in columns.optional_numbers:
-            typed[name] = _numbers(column, where)
+            typed[name] = exact_numbers(column, where)
         else:
             typed[name] = _texts(column, where)
         if name == "timestamp" or name in columns.keys:
@@ -139,7 +139,8 @@ def _instants(column: pa.Array, where: str) -> pa.Array:
         ) from None
 
 
-def _numbers(column: pa.Array, where: str) -> pa.Array:
+def exact_numbers(column: pa.Array, where: str) -> pa.Array:
+    """Decimals, integers or decimal text as Arrow decimals, digit for digit; ``where`` names them in the error."""
     column = _plain(column)
     kind = column.type
     if pa.types.is_decimal(kind):

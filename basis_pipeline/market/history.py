@@ -5,11 +5,13 @@ Files are read when first needed and again when they change on disk; nothing is 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from basis_pipeline.domain.errors import InputError
+from basis_pipeline.domain.instants import days_between, hours_of
+from basis_pipeline.domain.quotes import AskableDay
 from basis_pipeline.market.plans import Plans
 from basis_pipeline.market.routing import Routing
 from basis_pipeline.market.store import Store, load_store, market_files
@@ -39,6 +41,10 @@ class MarketHistory:
             raise InputError(f"window: {first} to {last} must be two UTC instants in order")
         loaded = self._load()
         return MarketWindow(loaded.store, loaded.plans, first, last)
+
+    def days(self, first: date, last: date) -> dict[date, AskableDay]:
+        """The hours of each day: history has no latest instant."""
+        return {day: AskableDay(hours_of(day)) for day in days_between(first, last)}
 
     def span(self) -> tuple[datetime, datetime]:
         """The first and the last instant at which anything is known."""

@@ -15,18 +15,18 @@ Key = tuple[str, str]
 
 
 class BookCursor:
-    """The book of one portfolio as of an instant that only moves forward.
+    """The book of one portfolio as of an instant that only moves forward, as far as ``until``.
 
     Opens at the hour before the first day, so that the first hour can tell what has just ended.
     """
 
-    def __init__(self, snapshot: LedgerSnapshot, portfolio: str, first: date, last: date) -> None:
+    def __init__(self, snapshot: LedgerSnapshot, portfolio: str, first: date, until: datetime) -> None:
         self.state: PortfolioState = snapshot.state(portfolio)
         opening = day_start(first) - HOUR
         found = snapshot.book_at(portfolio, opening)
         self.book: Book = found.book
         self.sequence = found.sequence
-        self._entries: Iterator[Entry] = snapshot.entries(portfolio, opening, day_start(last) + DAY - HOUR)
+        self._entries: Iterator[Entry] = snapshot.entries(portfolio, opening, until)
         self._next = next(self._entries, None)
 
     def advance(self, instant: datetime) -> Collection[Key]:
@@ -50,8 +50,12 @@ class BookCursor:
         return touched
 
 
-def open_cursors(snapshot: LedgerSnapshot, first: date, last: date) -> list[BookCursor]:
-    """A cursor per portfolio that has started by the end of the last day, in order of name."""
+def open_cursors(snapshot: LedgerSnapshot, first: date, last: date, until: datetime | None = None) -> list[BookCursor]:
+    """A cursor per portfolio that has started by the end of the last day, in order of name.
+
+    ``until`` is the last instant they are moved to, by default the last day's last hour.
+    """
     end = day_start(last) + DAY
+    until = end - HOUR if until is None else until
     started = sorted(name for name, state in snapshot.portfolios.items() if state.start < end)
-    return [BookCursor(snapshot, name, first, last) for name in started]
+    return [BookCursor(snapshot, name, first, until) for name in started]

@@ -6,6 +6,7 @@ and then the step raises one error that lists every gap.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from basis_pipeline.domain.equity import Equity, totals
 from basis_pipeline.domain.errors import MissingPriceError
-from basis_pipeline.domain.instants import HOUR, hours_of, iso
+from basis_pipeline.domain.instants import DAY, HOUR, day_start, iso
 from basis_pipeline.domain.valuation import Missing, Sheet, Span
 from basis_pipeline.ledger.snapshot import LedgerSnapshot, PortfolioState
 from basis_pipeline.steps.columns import ColumnBuilder
@@ -22,12 +23,12 @@ from basis_pipeline.steps.holdings import BookHistory, Held
 from basis_pipeline.steps.market import WINDOW_DAYS
 from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.publishing import Closing, StepReport, publish, report
+from basis_pipeline.steps.timeline import Timeline, timeline_of
 from basis_pipeline.warehouse.dayfiles import Columns, warehouse_root, write_days
 
 POSITIONS = "equity_positions"
 SNAPSHOTS = "equity_snapshots"
 TABLES = (POSITIONS, SNAPSHOTS)
-HOURS_PER_DAY = 24
 
 
 class Gap(NamedTuple):
@@ -66,10 +67,11 @@ def project_equity(ports: Ports, days: DayRange) -> StepReport:
     Raises ``EquityIncomplete`` after publishing when holdings could not be valued.
     """
     snapshot = ports.ledger.snapshot()
+    timeline = timeline_of(ports.market, days)
     findings = _Findings([], {})
-    files = write_days(warehouse_root(ports.home), _days(ports, snapshot, days, findings))
+    files = write_days(warehouse_root(ports.home), _days(ports, snapshot, days, timeline, findings))
     left_out = {(gap.portfolio, gap.instant.date()) for gap in findings.gaps}
-    publish(ports, files, snapshot.heads(), left_out)
+    publish(ports, files, snapshot.heads(), left_out, timeline.marks)
     published = report(files, TABLES, snapshot.heads(), findings.closings)
     if findings.gaps:
         raise EquityIncomplete(tuple(findings.gaps), published)
@@ -77,20 +79,22 @@ def project_equity(ports: Ports, days: DayRange) -> StepReport:
 
 
 def _days(
-    ports: Ports, snapshot: LedgerSnapshot, days: DayRange, findings: _Findings
+    ports: Ports, snapshot: LedgerSnapshot, days: DayRange, timeline: Timeline, findings: _Findings
 ) -> Iterator[tuple[str, date, Columns]]:
-    books = [BookHistory(cursor, ports.registry) for cursor in open_cursors(snapshot, days.first, days.last)]
+    cursors = open_cursors(snapshot, days.first, days.last, timeline.last)
+    books = [BookHistory(cursor, ports.registry) for cursor in cursors]
     done = 0
     for chunk in days.chunks(WINDOW_DAYS):
-        hours = [hour for day in chunk for hour in hours_of(day)]
-        sheet = Sheet(ports.market.window(hours[0], hours[-1]), ports.registry, hours)
+        instants = timeline.of(chunk)
         rows = {day: (ColumnBuilder(POSITIONS), ColumnBuilder(SNAPSHOTS)) for day in chunk}
-        for book in books:
-            state = book.cursor.state
-            blocks, missing = _value(sheet, book.advance(hours), state.share_class)
-            findings.gaps.extend(Gap(state.portfolio, *gap) for gap in missing)
-            for block in blocks:
-                _add_rows(sheet, state, block, rows, findings)
+        if instants:
+            sheet = Sheet(ports.market.window(instants[0], instants[-1]), ports.registry, instants)
+            for book in books:
+                state = book.cursor.state
+                blocks, missing = _value(sheet, book.advance(instants), state.share_class)
+                findings.gaps.extend(Gap(state.portfolio, *gap) for gap in missing)
+                for block in blocks:
+                    _add_rows(sheet, state, block, rows, findings)
         for day, (positions, snapshots) in rows.items():
             yield POSITIONS, day, positions.columns
             yield SNAPSHOTS, day, snapshots.columns
@@ -99,7 +103,7 @@ def _days(
 
 
 class _Block(NamedTuple):
-    """Consecutive hours [first, end) of a sheet, all of them valued; ``sequences`` has the ledger's at each."""
+    """Consecutive instants [first, end) of a sheet, all valued; ``sequences`` has the ledger's at each."""
 
     first: int
     end: int
@@ -113,8 +117,8 @@ def _value(sheet: Sheet, held: Held, share_class: str) -> tuple[list[_Block], li
     if not missing:
         return [_Block(held.first, held.end, spans, held.sequences)], []
     blocks = []
-    for midnight in range(0, held.end, HOURS_PER_DAY):
-        day = held.between(midnight, midnight + HOURS_PER_DAY)
+    for _, first, end in _days_of(sheet, 0, held.end):
+        day = held.between(first, end)
         spans, gaps = sheet.value(day.runs, share_class)
         if not gaps:
             blocks.append(_Block(day.first, day.end, spans, day.sequences))
@@ -146,10 +150,11 @@ def _add_rows(
 
 
 def _days_of(sheet: Sheet, first: int, end: int) -> Iterator[tuple[date, int, int]]:
-    """The days in [first, end) of a sheet of whole days, each with its part of the range."""
+    """The days in [first, end) of a sheet, each with its part of the range."""
     while first < end:
-        stop = min(end, first - first % HOURS_PER_DAY + HOURS_PER_DAY)
-        yield sheet.instants[first].date(), first, stop
+        day = sheet.instants[first].date()
+        stop = bisect_left(sheet.instants, day_start(day) + DAY, first, end)
+        yield day, first, stop
         first = stop
 
 

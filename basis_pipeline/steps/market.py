@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from typing import Any
 
-from basis_pipeline.domain.instants import HOUR, day_start, hours_of
 from basis_pipeline.domain.numbers import quantize_rate
 from basis_pipeline.steps.columns import columns_of
 from basis_pipeline.steps.ports import DayRange, ListedMarket, Ports
 from basis_pipeline.steps.publishing import StepReport, publish, report
+from basis_pipeline.steps.timeline import Timeline, timeline_of
 from basis_pipeline.warehouse.dayfiles import Columns, warehouse_root, write_days
 
 PRICES = "prices"
@@ -32,17 +32,21 @@ def project_conversion_rates(ports: Ports, days: DayRange) -> StepReport:
 
 
 def _project(ports: Ports, days: DayRange, table: str, rows_at: _RowsAt) -> StepReport:
-    files = write_days(warehouse_root(ports.home), _days(ports, days, table, rows_at))
-    publish(ports, files, {})
+    timeline = timeline_of(ports.market, days)
+    files = write_days(warehouse_root(ports.home), _days(ports, days, timeline, table, rows_at))
+    publish(ports, files, {}, marks=timeline.marks)
     return report(files, (table,), {})
 
 
-def _days(ports: Ports, days: DayRange, table: str, rows_at: _RowsAt) -> Iterator[tuple[str, date, Columns]]:
+def _days(
+    ports: Ports, days: DayRange, timeline: Timeline, table: str, rows_at: _RowsAt
+) -> Iterator[tuple[str, date, Columns]]:
     done = 0
     for chunk in days.chunks(WINDOW_DAYS):
-        market = ports.market.window(day_start(chunk[0]), day_start(chunk[-1]) + 23 * HOUR)
+        instants = timeline.of(chunk)
+        market = ports.market.window(instants[0], instants[-1]) if instants else None
         for day in chunk:
-            rows = [row for instant in hours_of(day) for row in rows_at(market, instant)]
+            rows = [] if market is None else [row for at in timeline.of([day]) for row in rows_at(market, at)]
             yield table, day, columns_of(table, rows)
             done += 1
             ports.progress(table, done, len(days))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from basis_pipeline.domain.errors import InputError
 from basis_pipeline.domain.instants import days_between
-from basis_pipeline.domain.quotes import Market, Quote, Rate
+from basis_pipeline.domain.quotes import AskableDay, Market, Quote, Rate
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.ledger.ledger import Ledger
 from basis_pipeline.warehouse.garbage import GRACE
@@ -36,6 +36,10 @@ class MarketSource(Protocol):
 
     def window(self, first: datetime, last: datetime) -> ListedMarket:
         """The market for instants from first to last, both included."""
+        ...
+
+    def days(self, first: date, last: date) -> Mapping[date, AskableDay]:
+        """The instants of every day from first to last at which it can be asked; the same until there are new facts."""
         ...
 
 

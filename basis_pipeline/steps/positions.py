@@ -7,7 +7,6 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from basis_pipeline.domain.instants import hours_of
 from basis_pipeline.domain.numbers import ZERO
 from basis_pipeline.domain.positions import BalanceKey, PerpKey, PerpPosition
 from basis_pipeline.domain.tokens import WALLET
@@ -16,6 +15,7 @@ from basis_pipeline.steps.columns import columns_of
 from basis_pipeline.steps.cursor import BookCursor, open_cursors
 from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.publishing import StepReport, publish, report
+from basis_pipeline.steps.timeline import Timeline, timeline_of
 from basis_pipeline.warehouse.dayfiles import Columns, warehouse_root, write_days
 
 TABLES = ("wallet_balances", "cex_balances", "perp_positions")
@@ -25,18 +25,21 @@ Row = tuple[Any, ...]
 def project_positions(ports: Ports, days: DayRange) -> StepReport:
     """Publish the three position tables for the days, together."""
     snapshot = ports.ledger.snapshot()
-    files = write_days(warehouse_root(ports.home), _days(ports, snapshot, days))
-    publish(ports, files, snapshot.heads())
+    timeline = timeline_of(ports.market, days)
+    files = write_days(warehouse_root(ports.home), _days(ports, snapshot, days, timeline))
+    publish(ports, files, snapshot.heads(), marks=timeline.marks)
     return report(files, TABLES, snapshot.heads())
 
 
-def _days(ports: Ports, snapshot: LedgerSnapshot, days: DayRange) -> Iterator[tuple[str, date, Columns]]:
-    holders = [_Holder(cursor) for cursor in open_cursors(snapshot, days.first, days.last)]
+def _days(
+    ports: Ports, snapshot: LedgerSnapshot, days: DayRange, timeline: Timeline
+) -> Iterator[tuple[str, date, Columns]]:
+    holders = [_Holder(cursor) for cursor in open_cursors(snapshot, days.first, days.last, timeline.last)]
     for done, day in enumerate(days, start=1):
         wallet: list[Row] = []
         cex: list[Row] = []
         perps: list[Row] = []
-        for instant in hours_of(day):
+        for instant in timeline.of([day]):
             for holder in holders:
                 holder.add_rows(instant, wallet, cex, perps)
         for table_name, rows in zip(TABLES, (wallet, cex, perps), strict=True):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from basis_pipeline.domain.equity import Equity
 from basis_pipeline.ledger import publications
-from basis_pipeline.ledger.publications import CurrentFiles, Publication
+from basis_pipeline.ledger.publications import CurrentFiles, MarketMark, Publication
 from basis_pipeline.ledger.snapshot import Head
 from basis_pipeline.steps.ports import Ports
 from basis_pipeline.steps.proofs import prove
@@ -50,8 +50,9 @@ def publish(
     files: Sequence[DayFile],
     heads: Mapping[str, Head],
     left_out: Collection[tuple[str, date]] = (),
+    marks: Mapping[date, MarketMark] | None = None,
 ) -> None:
-    """Publish files built from these heads, all together, and show them to readers.
+    """Publish files built from these heads, and from the recorded markets of ``marks``, all together, to readers.
 
     ``left_out`` names the (portfolio, day) that have no rows because they could not be built: their days say so by
     not naming the portfolio's head, and stay due.
@@ -66,7 +67,10 @@ def publish(
         since = Since(publications.generation(ports.ledger.engine), frozenset(f.table for f in files))
         current = publications.publish(
             ports.ledger.engine,
-            [Publication(f.table, f.day, f.file, f.rows, heads_of_day.get(f.day, heads)) for f in files],
+            [
+                Publication(f.table, f.day, f.file, f.rows, heads_of_day.get(f.day, heads), (marks or {}).get(f.day))
+                for f in files
+            ],
             ports.clock(),
         )
         _show(ports, current, since)
