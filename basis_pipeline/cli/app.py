@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from basis_pipeline import __version__
 from basis_pipeline.cli import exits
-from basis_pipeline.cli.commands import care, journal, look, project, start
+from basis_pipeline.cli.commands import care, events, journal, live, look, project, start
 from basis_pipeline.cli.options import HOME_HELP, given_home
 from basis_pipeline.cli.output import complain, note
 from basis_pipeline.domain.errors import BasisError
@@ -95,7 +95,7 @@ def _configure_logging(verbose: bool) -> None:
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
-_BEGIN, _BOOKS, _EQUITY, _CARE = "Begin", "The ledger", "Equity", "Care"
+_BEGIN, _BOOKS, _EQUITY, _LIVE, _CARE = "Begin", "The ledger", "Equity", "Live", "Care"
 
 app.command("init", rich_help_panel=_BEGIN)(start.init)
 app.command("demo", rich_help_panel=_BEGIN)(start.demo)
@@ -106,11 +106,16 @@ app.command("record", rich_help_panel=_BOOKS)(journal.record)
 app.command("reverse", rich_help_panel=_BOOKS)(journal.reverse)
 app.command("export", rich_help_panel=_BOOKS)(journal.export)
 app.command("positions", rich_help_panel=_BOOKS)(look.positions)
+app.command("events", rich_help_panel=_BOOKS)(events.events)
 
 app.command("materialize", rich_help_panel=_EQUITY)(project.materialize)
 app.command("rebuild", rich_help_panel=_EQUITY)(project.rebuild)
 app.command("equity", rich_help_panel=_EQUITY)(look.equity)
 app.command("sql", rich_help_panel=_EQUITY)(look.sql)
+
+app.command("doctor", rich_help_panel=_LIVE)(live.doctor)
+app.command("reconcile", rich_help_panel=_LIVE)(live.reconcile)
+app.command("status", rich_help_panel=_LIVE)(live.status)
 
 app.command("verify", rich_help_panel=_CARE)(care.verify)
 app.command("backup", rich_help_panel=_CARE)(care.backup)
