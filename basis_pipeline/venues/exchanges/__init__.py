@@ -7,3 +7,10 @@ they read an empty answer as an empty account and call equity what is not cash.
 ``connection`` opens ccxt, ``payloads`` checks shapes, ``binance``, ``bybit`` and ``okx`` know what each venue's fields
 mean, ``reader`` makes one account of its parts and ``checks`` is what `basis doctor` asks.
 """
+
+from __future__ import annotations
+
+from basis_pipeline.venues.exchanges.connection import Connection, Credentials, close_exchange, open_exchange
+from basis_pipeline.venues.exchanges.reader import ExchangeReader, exchange_reader
+
+__all__ = ["Connection", "Credentials", "ExchangeReader", "close_exchange", "exchange_reader", "open_exchange"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -84,7 +85,15 @@ def open_exchange(
     exchange.returnResponseHeaders = True
     if gateway is not None:
         route_through(exchange, gateway)
+    if exchange.verify:
+        exchange.ssl_context = _tls_context(exchange.cafile)
     return exchange
+
+
+@lru_cache
+def _tls_context(cafile: str) -> ssl.SSLContext:
+    """One for all: reading the certificates takes tens of milliseconds, and ccxt does it for every instance."""
+    return ssl.create_default_context(cafile=cafile)
 
 
 def route_through(exchange: Any, gateway: str) -> None:

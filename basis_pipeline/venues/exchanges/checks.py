@@ -1,0 +1,83 @@
+"""What `basis doctor` wants to know of an exchange account: the key, what it may do, the clock, each part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from basis_pipeline.domain.errors import VenueError
+from basis_pipeline.domain.numbers import divide, subtract
+from basis_pipeline.domain.observations import Account, Finding, Verdict
+from basis_pipeline.venues.exchanges.connection import Answer, Connection
+from basis_pipeline.venues.exchanges.payloads import Ask
+
+_SKEW_OK_MS = 500
+_SKEW_MAX_MS = 5000
+
+
+async def check_account(
+    account: Account,
+    connection: Connection,
+    powers: Callable[[Ask], Awaitable[tuple[str, ...]]],
+    server_time: Callable[[Ask], Awaitable[Decimal]],
+    parts: Sequence[tuple[str, str | None, str]],
+) -> Sequence[Finding]:
+    """Findings for the key, the clock and each part (its name, what was wrong with it, what it holds)."""
+    subject = f"{account.name} ({account.venue})"
+
+    async def ask(what: str, method: str, params: Mapping[str, Any]) -> Answer:
+        return await connection.ask(what, method, params)
+
+    key, clock = await asyncio.gather(
+        _check_key(f"{subject} key", connection, ask, powers),
+        _check_clock(f"{subject} clock", connection, ask, server_time),
+    )
+    return (key, clock, *(_part_finding(f"{subject} {part}", error, held) for part, error, held in parts))
+
+
+async def _check_key(
+    subject: str, connection: Connection, ask: Ask, powers: Callable[[Ask], Awaitable[tuple[str, ...]]]
+) -> Finding:
+    try:
+        may = await powers(ask)
+    except VenueError as error:
+        return Finding(
+            subject, Verdict.FAILED, connection.redacted(str(error)), "create a read-only key and configure it"
+        )
+    if may:
+        message = connection.redacted(f"the key may do more than read: {', '.join(may)}")
+        return Finding(subject, Verdict.WARNING, message, "replace it by a key that may only read")
+    return Finding(subject, Verdict.OK, "the key works and may only read")
+
+
+async def _check_clock(
+    subject: str, connection: Connection, ask: Ask, server_time: Callable[[Ask], Awaitable[Decimal]]
+) -> Finding:
+    before = connection.exchange.milliseconds()
+    try:
+        theirs = await server_time(ask)
+    except VenueError as error:
+        return Finding(
+            subject, Verdict.FAILED, connection.redacted(str(error)), "see that this machine reaches the venue"
+        )
+    after = connection.exchange.milliseconds()
+    # Their answer was true at some moment between asking and hearing: best guess the middle, doubt half of it.
+    ahead_ms = round(subtract(divide(Decimal(before + after), Decimal(2)), theirs))
+    doubt_ms = (after - before) / 2
+    gap_ms = max(0, abs(ahead_ms) - doubt_ms)
+    direction = "ahead of" if ahead_ms > 0 else "behind"
+    message = f"this machine is {abs(ahead_ms)} ms {direction} the venue, give or take {doubt_ms:.0f} ms"
+    if gap_ms <= _SKEW_OK_MS:
+        return Finding(subject, Verdict.OK, message)
+    verdict = Verdict.WARNING if gap_ms <= _SKEW_MAX_MS else Verdict.FAILED
+    return Finding(subject, verdict, message, "synchronise this machine's clock (NTP)")
+
+
+def _part_finding(subject: str, error: str | None, held: str) -> Finding:
+    if error is not None:
+        return Finding(subject, Verdict.FAILED, error, "allow the key to read it, or take it out of `parts`")
+    if "not in the registry" in held:
+        return Finding(subject, Verdict.WARNING, held, "register the coins under `tokens:` in basis.yaml, or move them")
+    return Finding(subject, Verdict.OK, held)
