@@ -6,9 +6,12 @@ The valuation asks a ``Market``; whether history files or recorded live quotes a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, Protocol, runtime_checkable
+
+AHEAD_MAX = timedelta(minutes=1)
+"""How far a source's clock may be ahead of ours; what claims to be from later than that is not recorded."""
 
 
 class Quote(NamedTuple):
@@ -68,6 +71,19 @@ class AskableDay(NamedTuple):
 
     instants: Sequence[datetime]
     facts: int = 0
+
+
+class WantedSeries(NamedTuple):
+    """A series to be recorded from an exchange's public endpoints; ``kind`` is ``spot`` or ``perp`` (a mark price).
+
+    ``required``: something is configured or held that needs just this one. The others are alternatives: a venue that
+    does not list one is asked no more, and the next venue answers for it.
+    """
+
+    venue: str
+    symbol: str
+    kind: str
+    required: bool
 
 
 class QuoteColumn(NamedTuple):

@@ -223,11 +223,14 @@ class ExchangeVenues:
         else:
             if path not in self._answers and (host, path) not in exchanges_market.PUBLIC:
                 return Answer(404, '{"code":"404","msg":"no such path on this rig"}')
-            payload = (
-                self._answers[path]
-                if path in self._answers
-                else exchanges_market.PUBLIC[host, path](self.prices, query, self.clock_skew)
-            )
+            try:
+                payload = (
+                    self._answers[path]
+                    if path in self._answers
+                    else exchanges_market.PUBLIC[host, path](self.prices, query, self.clock_skew)
+                )
+            except KeyError:  # a symbol without a price is not listed
+                return Answer(*refusal(venue, "symbol"))
         for pattern, change in self._changes.items():
             if _matches(pattern, path):
                 payload = change(payload)
