@@ -1,0 +1,143 @@
+"""One Ethereum node by JSON-RPC. Its URL is secret: it often holds the provider's key, so no error or log shows it.
+
+web3's provider carries the requests. Its methods above that are not used: they retry for seconds, ask more than once
+and read a malformed answer in ways of their own; here every answer is checked before it is understood.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from aiohttp import ClientError, ClientResponseError, ClientTimeout
+from eth_typing import URI
+from web3 import AsyncHTTPProvider
+from web3.exceptions import Web3Exception
+from web3.types import RPCEndpoint
+
+from basis_pipeline.domain.errors import VenueConfigError, VenueError
+from basis_pipeline.domain.observations import Block
+from basis_pipeline.venues.ethereum.abi import Answer, Call, aggregate, split
+
+CONNECT_SECONDS_MAX = 5.0
+_MESSAGE_CHARACTERS_MAX = 200
+_SECRET_CHARACTERS_MIN = 6
+"""Parts of a URL shorter than this (v2, rpc, eth) are words, not keys."""
+
+# web3 logs the URL of every request, and of every connection that it closes.
+for _name in ("web3.providers.AsyncHTTPProvider", "web3._utils.http_session_manager.HTTPSessionManager"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+class NodeError(VenueError):
+    """A node that cannot be used now: unreachable, late, without the state, or talking nonsense."""
+
+
+class WrongChainError(NodeError):
+    """A node of another chain than the configured one; it is never read."""
+
+
+class Node:
+    """One node. ``label`` is what people see of it: its place among those configured."""
+
+    def __init__(self, url: str, place: int, of: int, timeout: timedelta) -> None:
+        self.label = f"node {place} of {of}"
+        self.chain_checked = False
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise VenueConfigError(f"ethereum.rpc_urls: {self.label} is not a URL that starts with http:// or https://")
+        words = re.split(r"[/?&=;:@#]", "/".join((parts.netloc, parts.path, parts.query)))
+        self._secrets = {word for raw in words for word in (raw, unquote(raw)) if len(word) >= _SECRET_CHARACTERS_MIN}
+        seconds = timeout.total_seconds()
+        limits = ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS_MAX, seconds))
+        options = {"timeout": limits, "allow_redirects": False}
+        self._provider = AsyncHTTPProvider(URI(url), request_kwargs=options, exception_retry_configuration=None)
+
+    async def request(self, method: str, *params: Any) -> Any:
+        """The result of one request. ``NodeError`` says what happened instead, without the URL."""
+        # Raised outside the handlers: the caught errors hold the URL and must not hang on as context.
+        try:
+            response: Any = await self._provider.make_request(RPCEndpoint(method), list(params))
+        except TimeoutError:
+            failure = f"{method} was not answered in time"
+        except ClientResponseError as refused:
+            failure = f"{method} was answered with HTTP {refused.status}"
+        except (ClientError, OSError) as lost:
+            failure = f"{method} could not be asked ({type(lost).__name__})"
+        except (Web3Exception, ValueError):
+            failure = f"{method} was not answered with JSON"
+        else:
+            return self._result(method, response)
+        raise self.error(failure)
+
+    def _result(self, method: str, response: object) -> Any:
+        if isinstance(response, Mapping) and isinstance(response.get("error"), Mapping):
+            raise self.error(f"{method} was refused: {self._scrubbed(str(response['error'].get('message')))}")
+        if not isinstance(response, Mapping) or "result" not in response:
+            raise self.error(f"{method} was answered without a result")
+        return response["result"]
+
+    async def chain_id(self) -> int:
+        return self._integer(await self.request("eth_chainId"), "eth_chainId")
+
+    async def block(self, which: str | int) -> Block:
+        """A block by tag or number; ``NodeError`` when the node has none."""
+        name = which if isinstance(which, str) else hex(which)
+        found = await self.request("eth_getBlockByNumber", name, False)
+        if not isinstance(found, Mapping):
+            raise self.error(f"has no block {which}")
+        seconds = self._integer(found.get("timestamp"), "a block's timestamp")
+        hash_ = found.get("hash")
+        if not isinstance(hash_, str) or not re.fullmatch(r"0x[0-9a-fA-F]{64}", hash_):
+            raise self.error(f"gave block {which} without a hash")
+        try:
+            moment = datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise self.error(f"gave block {which} a time that is none") from None
+        return Block(self._integer(found.get("number"), "a block's number"), hash_.lower(), moment)
+
+    async def code(self, address: str, block: Block) -> bytes:
+        """The code at an address, empty where there is none."""
+        return self._bytes(await self.request("eth_getCode", address, {"blockHash": block.hash}), "eth_getCode")
+
+    async def multicall(self, multicall: str, calls: Mapping[str, Call], block: Block) -> dict[str, Answer]:
+        """All the calls at this very block, in one request."""
+        data = aggregate(list(calls.values()))
+        asked = {"to": multicall, "data": "0x" + data.hex()}
+        answered = self._bytes(await self.request("eth_call", asked, {"blockHash": block.hash}), "eth_call")
+        answers = split(calls, answered)
+        if answers is None:
+            raise self.error(f"Multicall3 at {multicall} did not answer {len(calls)} calls; see ethereum.multicall")
+        return answers
+
+    async def close(self) -> None:
+        await self._provider.disconnect()
+
+    def error(self, what: str) -> NodeError:
+        return NodeError(f"{self.label}: {what}")
+
+    def _integer(self, value: object, what: str) -> int:
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return int(value, 16)
+        raise self.error(f"{what} is not a number")
+
+    def _bytes(self, value: object, what: str) -> bytes:
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return bytes.fromhex(value.removeprefix("0x"))
+        raise self.error(f"{what} was not answered with data")
+
+    def _scrubbed(self, message: str) -> str:
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            message = message.replace(secret, "...")
+        return message[:_MESSAGE_CHARACTERS_MAX]
