@@ -224,6 +224,26 @@ class TestInFlight:
         ledger = tracked("okx", deposit("USDT", "100"), sent, rules=quick)
         assert outcomes(ledger, found, quick) == {"USDT": Outcome.UNEXPECTED}
 
+    def test_only_what_was_sent_within_the_window_can_still_arrive(self) -> None:
+        def sent(amount: str, minute: float) -> BalanceUpdate:
+            return update(
+                "VENUE_TRANSFER", wallet("USDT", f"-{amount}"), token("in_transit", "USDT", amount), minute=minute
+            )
+
+        ledger = tracked("okx", deposit("USDT", "100"), sent("40", 10), sent("10", BEFORE))
+        assert outcomes(ledger, reading("okx", {"USDT": "10"})) == {"USDT": Outcome.IN_FLIGHT}
+        assert outcomes(ledger, reading("okx", {"USDT": "11"})) == {"USDT": Outcome.UNEXPECTED}
+
+    def test_what_arrived_elsewhere_after_the_reading_explains_nothing_here(self) -> None:
+        sent = update("VENUE_TRANSFER", wallet("USDT", "-50"), token("in_transit", "USDT", "50"), minute=BEFORE)
+        arrived = update(
+            "VENUE_TRANSFER", token("in_transit", "USDT", "-50"), token("bybit", "USDT", "50"), minute=READ_AT + 1
+        )
+        ledger = tracked("okx", deposit("USDT", "100"), sent, arrived)
+        assert outcomes(ledger, reading("okx", {"USDT": "50"})) == {"USDT": Outcome.UNEXPECTED}
+        ledger = tracked("bybit", deposit("USDT", "100"), sent, arrived)
+        assert outcomes(ledger, reading("bybit", {"USDT": "50"})) == {"USDT": Outcome.IN_FLIGHT}
+
 
 class TestAdjustment:
     def test_it_names_account_hour_and_readings_and_is_stamped_with_the_reading(self) -> None:

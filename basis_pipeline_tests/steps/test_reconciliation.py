@@ -20,6 +20,7 @@ from basis_pipeline.ledger.ledger import Ledger
 from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.ledger.verification import verify
 from basis_pipeline.steps.ports import DayRange
+from basis_pipeline.steps.proofs import ProofFailed, prove
 from basis_pipeline.steps.publishing import current_day_files
 from basis_pipeline.steps.reconciliation import (
     OpeningRefused,
@@ -29,6 +30,7 @@ from basis_pipeline.steps.reconciliation import (
     republish_hour,
 )
 from basis_pipeline.warehouse.catalogue import attach_catalogue
+from basis_pipeline.warehouse.dayfiles import DayFile, warehouse_root, write_day
 from basis_pipeline_tests.builders import START, at, deposit, perp, token, update
 from basis_pipeline_tests.domain.reconciling import account, position, reading
 from basis_pipeline_tests.steps.reconciling import HOUR, NOW, Fund, Scripted, down, says, told
@@ -466,3 +468,42 @@ class TestTables:
     def test_days_without_reconciliation_publish_nothing(self, fund: Fund) -> None:
         assert project_reconciliation(fund.ports, DayRange(HOUR.date(), HOUR.date())).rows == {}
         assert current_day_files(fund.ports) == []
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"difference": 6}, "differences_add_up"),
+            ({"outcome": "UNAVAILABLE"}, "differences_add_up"),
+            ({"outcome": "MATCHED"}, "outcomes_true"),
+            ({"outcome": "WITHIN_TOLERANCE"}, "outcomes_true"),
+            ({"tolerance": 5}, "outcomes_true"),
+            ({"outcome": "IN_FLIGHT"}, "adjusted_only_drift"),
+            ({"key": "UNMAPPED:USDT"}, "adjusted_only_drift"),
+        ],
+        ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else None,
+    )
+    def test_rows_that_contradict_each_other_are_never_published(
+        self, tmp_path: Path, change: dict[str, object], named: str
+    ) -> None:
+        drift = {
+            "hour": HOUR,
+            "portfolio": "fund",
+            "account": "okx_main",
+            "venue": "okx",
+            "key": "USDT",
+            "tracked": 50,
+            "actual": 55,
+            "difference": 5,
+            "tolerance": 0,
+            "outcome": "DRIFT",
+            "adjusted": True,
+            "observed_at": HOUR,
+        }
+        root = warehouse_root(tmp_path)
+
+        def written(row: dict[str, object]) -> DayFile:
+            return write_day(root, "reconciliation", HOUR.date(), {name: [value] for name, value in row.items()})
+
+        prove(tmp_path, [written(drift)])
+        with pytest.raises(ProofFailed, match=f"contradict {named} "):
+            prove(tmp_path, [written({**drift, **change})])
