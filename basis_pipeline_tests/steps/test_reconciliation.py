@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from structlog.testing import capture_logs
 
 from basis_pipeline.domain.errors import LedgerError, ReconciliationError
 from basis_pipeline.domain.observations import Block, Health, MarketObservation, Reading
@@ -130,17 +131,16 @@ def test_a_reader_that_is_late_is_unavailable_and_nobody_waits_for_it(fund: Fund
     assert report.unavailable[0].error == "no answer within 0.1 s; see `reconciliation.deadline`"
 
 
-def test_a_reader_that_raises_is_unavailable_and_its_message_stays_out_of_everything(
-    fund: Fund, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_reader_that_raises_is_unavailable_and_its_message_stays_out_of_everything(fund: Fund) -> None:
     broken = Scripted(KeyError("https://node.example/secret-key"), of=account("binance"))
-    report = fund.reconcile(broken, Scripted(says("okx", USDT="50")))
+    with capture_logs() as logged:
+        report = fund.reconcile(broken, Scripted(says("okx", USDT="50")))
     assert told(report)["binance", "USDT"] == (Outcome.UNAVAILABLE, False)
     assert report.unavailable[0].error == "the reader failed with KeyError, which is a defect; the log has where"
-    logged = "".join(capsys.readouterr())
-    assert "KeyError" in logged
-    assert "reconciling.py" in logged, "the log leads to the defect"
-    assert "secret-key" not in logged
+    (defect,) = (line for line in logged if line["log_level"] == "error")
+    assert defect["error"] == "KeyError"
+    assert "reconciling.py" in defect["frames"], "the log leads to the defect"
+    assert "secret-key" not in str(logged)
 
 
 def test_a_reader_that_forgets_an_account_leaves_it_unavailable(fund: Fund) -> None:
@@ -351,6 +351,20 @@ class TestOpening:
         assert unopened.adjustments() == []
 
 
+def test_a_position_whose_price_the_venue_does_not_tell_stays_unexpected_and_says_why(fund: Fund) -> None:
+    found = reading("binance", {"USDT": "100"}, positions={PERP: position("-2", None)}, when=at(NOW))
+    report = fund.reconcile(Scripted(found))
+    assert told(report)["binance", PERP] == (Outcome.UNEXPECTED, False)
+    assert report.accounts[0].note == f"not adjusted: {PERP}: binance tells no entry price"
+    assert fund.adjustments() == []
+
+
+def test_without_accounts_there_is_nothing_to_reconcile(fund: Fund) -> None:
+    report = fund.reconcile()
+    assert (report.accounts, report.hour) == ((), HOUR)
+    assert readings.last_reconciled_hour(fund.ledger.engine) is None
+
+
 def test_holdings_that_no_account_reads_are_noted(fund: Fund) -> None:
     report = fund.reconcile(wallet_says())
     assert report.notes == tuple(
@@ -458,6 +472,18 @@ class TestTables:
         files = current_day_files(fund.ports)
         assert republish_hour(fund.ports, HOUR).rows == report.rows
         assert current_day_files(fund.ports) == files
+
+    def test_a_position_is_observed_with_its_entry_price_where_the_venue_tells_one(self, fund: Fund) -> None:
+        positions = {PERP: position("-2", "3000.5"), "BTCUSDT-PERP": position("1", None)}
+        found = reading("binance", {"USDT": "100", "ETH": "0"}, positions=positions, when=at(NOW))
+        fund.reconcile(Scripted(found), on_drift="alert")
+        project_reconciliation(fund.ports, DayRange(HOUR.date(), HOUR.date()))
+        assert self.query(fund, "SELECT key, amount FROM venue_observations ORDER BY key") == [
+            ("BTCUSDT-PERP", 1),
+            (PERP, -2),
+            (f"{PERP}/entry_price", Decimal("3000.5")),
+            ("USDT", 100),
+        ]
 
     def test_a_past_hour_without_record_says_that_it_is_too_late(self, fund: Fund) -> None:
         with pytest.raises(
