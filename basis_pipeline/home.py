@@ -8,19 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.ledger.database import sqlite_url
 from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.ledger.market_observations import MarketObservations
 from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.market.history import MarketHistory
 from basis_pipeline.market.routing import Routing, SeriesRef
 from basis_pipeline.settings import PriceSettings, Settings, load_settings, market_directory
 from basis_pipeline.steps.ports import DayRange, Ports, Progress, no_progress
+
+if TYPE_CHECKING:
+    from basis_pipeline.market.recorded import RecordedMarket
 
 LEDGER_NAME = "ledger.db"
 
@@ -35,14 +40,37 @@ class Home:
     ledger: Ledger
     known_market: MarketHistory | None = None
 
+    @property
+    def live(self) -> bool:
+        """Whether numbers come from the venues, recorded as they come, instead of from market files."""
+        return self.settings.mode == "live"
+
     @cached_property
-    def market(self) -> MarketHistory:
-        """The market history of the settings; ``ConfigError`` when none is configured."""
-        directory, routing = market_directory(self.settings, self.path), _routing(self.settings.prices)
-        known = self.known_market
-        if known is not None and (known.directory, known.routing) == (directory, routing):
+    def routing(self) -> Routing:
+        """Which series may answer for which name; ``ConfigError`` names what `prices:` has wrong."""
+        return _routing(self.settings.prices)
+
+    @cached_property
+    def market(self) -> MarketHistory | RecordedMarket:
+        """The market of the mode: the history files of the settings, or what was recorded in the ledger's database."""
+        return self.recorded if self.live else self.history
+
+    @cached_property
+    def history(self) -> MarketHistory:
+        """The market files of a backtest; ``ConfigError`` when none are configured."""
+        if self.live:
+            raise ConfigError("mode: live reads no market data files; its prices are recorded in the ledger's database")
+        directory, known = market_directory(self.settings, self.path), self.known_market
+        if known is not None and (known.directory, known.routing) == (directory, self.routing):
             return known
-        return MarketHistory(directory, routing)
+        return MarketHistory(directory, self.routing)
+
+    @cached_property
+    def recorded(self) -> RecordedMarket:
+        """The market as it was recorded live."""
+        from basis_pipeline.market.recorded import RecordedMarket
+
+        return RecordedMarket(MarketObservations(self.ledger.engine), self.routing)
 
     def ports(self, progress: Progress = no_progress) -> Ports:
         """What the steps work with."""
@@ -50,15 +78,18 @@ class Home:
         return Ports(self.path, self.ledger, self.market, self.registry, progress=progress, superseded_files_kept=grace)
 
     def all_days(self) -> DayRange:
-        """From the earliest portfolio's start to the last day of market data."""
+        """From the earliest portfolio's start to the last day there is.
+
+        That is the last day of market data, or today when live.
+        """
         first = self.settings.first_day()
         if first is None:
             raise ConfigError("portfolios: none are configured; add one to basis.yaml")
         return DayRange(first, self.last_day())
 
     def last_day(self) -> date:
-        """The day at which market data ends: the current day of a backtest."""
-        return self.market.span()[1].date()
+        """The current day: today in UTC when live, in a backtest the day at which market data ends."""
+        return datetime.now(UTC).date() if self.live else self.history.span()[1].date()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ could not do as well; each command is a few calls into the rooms below. Nothing 
     legs.py      the legs of `basis record`
     template.py  the file that `basis init` writes
     backup.py    the archive that `basis backup` writes
+    doctor.py    what `basis doctor` looks at
     commands/    the commands themselves
 """
 

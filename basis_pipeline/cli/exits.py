@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 ERROR = 1
-"""It did not work; one message on standard error says what is wrong and what to do. 0 is success."""
+"""It did not work; one message on standard error says what is wrong and what to do. `doctor` prints a line for each
+part instead. 0 is success."""
 USAGE = 2
 """The command line itself is wrong."""
 FINDINGS = 3
-"""It ran to its end and found something: `verify` a problem, `materialize` or `rebuild` days it could not complete."""
+"""It ran to its end and found something: `verify` a problem, `materialize` or `rebuild` days it could not complete,
+`reconcile` an account it could not read or a difference that nothing explains."""
 INTERRUPTED = 130
 """Stopped by Ctrl-C (128 + SIGINT)."""
 READER_GONE = 141

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from basis_pipeline.domain.observations import Finding, Verdict
+
 if TYPE_CHECKING:
     from basis_pipeline.reports.report import Report
 
@@ -41,6 +43,21 @@ def warn(text: str) -> None:
 def complain(text: str) -> None:
     """The error that ends the command."""
     typer.secho(f"error: {text}", err=True, fg=typer.colors.RED, color=_colour())
+
+
+_VERDICTS = {
+    Verdict.OK: ("ok  ", typer.colors.GREEN),
+    Verdict.WARNING: ("warn", typer.colors.YELLOW),
+    Verdict.FAILED: ("FAIL", typer.colors.RED),
+}
+
+
+def finding(found: Finding) -> None:
+    """A line of a check-up: how something stands and, unless it is fine, what to do."""
+    mark, colour = _VERDICTS[found.verdict]
+    advice = f" -> {found.remedy}" if found.remedy else ""
+    text = " ".join(f"{found.subject}: {found.message}{advice}".split())
+    typer.echo(f"{typer.style(mark, fg=colour, bold=True)}  {text}", color=_colour())
 
 
 def counted(count: int, noun: str) -> str:

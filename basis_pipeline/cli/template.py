@@ -11,10 +11,10 @@ TEMPLATE = """\
 # take the # away to use one. An environment variable wins over this file:
 # BASIS_MODE, BASIS_MARKET_DATA, BASIS_PRICES__MAX_AGE, BASIS_LEDGER__URL ...
 
-# Where numbers come from: backtest reads recorded market data.
+# Where numbers come from: backtest reads recorded market data, live the venues below.
 mode: backtest
 
-# Directory with prices.parquet and aave_reserve_hourly.parquet (or .csv, .csv.gz).
+# For backtests: directory with prices.parquet and aave_reserve_hourly.parquet (or .csv, .csv.gz).
 # A relative path starts at this file.
 #market_data: market_data
 
@@ -58,4 +58,43 @@ mode: backtest
 
 # How long files of the warehouse stay after newer ones took their place.
 #superseded_files_kept: 1h
+
+# From here on live mode only. Secrets never stand in this file, where they are refused: set
+# environment variables (BASIS_ETHEREUM__RPC_URLS, BASIS_ACCOUNTS__DESK__API_KEY, __SECRET and
+# __PASSPHRASE, BASIS_REDIS_URL), or name files that hold them (rpc_urls_file, api_key_file ...).
+
+# Each account belongs to one portfolio, which has one account per venue. Keys that may only
+# read are enough. parts choose what is read of an exchange account, if not the usual.
+#accounts:
+#  treasury:
+#    portfolio: my_portfolio
+#    venue: wallet
+#    address: "0x1111111111111111111111111111111111111111"
+#  desk:
+#    portfolio: my_portfolio
+#    venue: binance
+#    parts: [spot, usdm_futures]
+#    api_key_file: secrets/desk_api_key
+#    secret_file: secrets/desk_secret
+
+# The Ethereum node: block is finalized, safe, or so many blocks behind the head.
+#ethereum:
+#  rpc_urls_file: secrets/rpc_urls
+#  block: finalized
+#  request_timeout: 10s
+
+# Reach exchanges through <gateway>/<their host>/<path> instead of directly.
+#exchange_gateway: https://gateway.internal
+
+# Reconciliation: adjust the ledger to drift that stands, or only alert; and what may differ.
+#reconciliation:
+#  on_drift: adjust
+#  deadline: 30s
+#  settle_window: 15min
+#  tolerances:
+#    "binance:USDT": {absolute: "0.01"}
+#    okx: {relative: "0.000001"}
+
+# Where position monitors publish.
+#redis_url_file: secrets/redis_url
 """

@@ -6,7 +6,7 @@ the ledger and the day files, so there is no IO manager.
 
 # ruff: noqa: I002 - Dagster compares the annotation of `context` with its classes; as text it would refuse it.
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -26,7 +26,8 @@ POOL = "warehouse"
 """One publishing step at a time, so that runs wait for each other in Dagster and not for the writer's lock."""
 LEDGER = "ledger"
 MARKET_DATA = "market_data"
-_BOOKKEEPING, _MARKET_DATA_TEAM = "team:bookkeeping", "team:market-data"
+"""The files of a backtest."""
+_BOOKKEEPING, MARKET_DATA_TEAM = "team:bookkeeping", "team:market-data"
 _GAPS_SHOWN_MAX = 20
 
 
@@ -54,14 +55,14 @@ PROJECTIONS = (
     Projection(
         "project_positions", positions.project_positions, "positions", positions.TABLES, (balance_changes.TABLE,)
     ),
-    Projection("project_prices", project_prices, "market", (PRICES,), (MARKET_DATA,), _MARKET_DATA_TEAM),
+    Projection("project_prices", project_prices, "market", (PRICES,), (MARKET_DATA,), MARKET_DATA_TEAM),
     Projection(
         "project_conversion_rates",
         project_conversion_rates,
         "market",
         (CONVERSION_RATES,),
         (MARKET_DATA,),
-        _MARKET_DATA_TEAM,
+        MARKET_DATA_TEAM,
     ),
     Projection(
         "project_equity",
@@ -73,35 +74,41 @@ PROJECTIONS = (
 )
 
 
-def source_assets(ledger_kind: str) -> list[dg.AssetSpec]:
+def source_assets(ledger_kind: str, *, live: bool) -> list[dg.AssetSpec]:
     """Where everything comes from; Dagster does not write these."""
-    return [
-        dg.AssetSpec(
-            LEDGER,
-            description="Every change of a balance or position, once, in a chain of hashes. Written by `basis import` "
-            "and `basis record`.",
-            group_name="ledger",
-            owners=[_BOOKKEEPING],
-            kinds={ledger_kind},
-            tags={"layer": "source"},
-        ),
-        dg.AssetSpec(
-            MARKET_DATA,
-            description="The directory of recorded prices and Aave indices that `market_data` in basis.yaml names.",
-            group_name="market",
-            owners=[_MARKET_DATA_TEAM],
-            kinds={"parquet"},
-            tags={"layer": "source"},
-        ),
-    ]
+    ledger = source_asset(
+        LEDGER,
+        "Every change of a balance or position, once, in a chain of hashes. Written by `basis import`, `basis record`, "
+        "strategies and reconciliation.",
+        "ledger",
+        _BOOKKEEPING,
+        {ledger_kind},
+    )
+    if live:
+        return [ledger]
+    described = "The directory of recorded prices and Aave indices that `market_data` in basis.yaml names."
+    return [ledger, source_asset(MARKET_DATA, described, "market", MARKET_DATA_TEAM, {"parquet"})]
 
 
-def table_asset(projection: Projection, days: dg.DailyPartitionsDefinition, pool: str | None) -> dg.AssetsDefinition:
-    """The assets of one step."""
+def source_asset(name: str, description: str, group: str, owner: str, kinds: set[str]) -> dg.AssetSpec:
+    """Something that Dagster does not write."""
+    return dg.AssetSpec(
+        name, description=description, group_name=group, owners=[owner], kinds=kinds, tags={"layer": "source"}
+    )
+
+
+def table_asset(
+    projection: Projection,
+    days: dg.DailyPartitionsDefinition,
+    pool: str | None,
+    instead_of: Mapping[str, str] | None = None,
+) -> dg.AssetsDefinition:
+    """The assets of one step. ``instead_of`` names sources by which others are replaced."""
+    sources = [(instead_of or {}).get(source, source) for source in projection.sources]
 
     @dg.multi_asset(
         name=projection.name,
-        specs=[_spec(projection, name) for name in projection.tables],
+        specs=[_spec(projection, name, sources) for name in projection.tables],
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=pool,
@@ -118,11 +125,11 @@ def table_asset(projection: Projection, days: dg.DailyPartitionsDefinition, pool
     return assets
 
 
-def _spec(projection: Projection, name: str) -> dg.AssetSpec:
+def _spec(projection: Projection, name: str, sources: Sequence[str]) -> dg.AssetSpec:
     return dg.AssetSpec(
         name,
         description=table(name).description,
-        deps=projection.sources,
+        deps=sources,
         group_name=projection.group,
         owners=[projection.owner],
         kinds={"duckdb", "parquet"},

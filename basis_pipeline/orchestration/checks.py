@@ -9,7 +9,7 @@ portfolio, so that one gap does not cost every portfolio its equity.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 import dagster as dg
@@ -24,7 +24,7 @@ from basis_pipeline.orchestration.days import days_of_run
 from basis_pipeline.orchestration.failures import readable_failures
 from basis_pipeline.orchestration.metadata import Metadata, markdown_table
 from basis_pipeline.orchestration.resources import HomeResource
-from basis_pipeline.steps import balance_changes, equity, positions
+from basis_pipeline.steps import balance_changes, equity, positions, reconciliation
 from basis_pipeline.steps.market import CONVERSION_RATES, PRICES
 from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.proofs import PROOFS, Proof, contradictions
@@ -72,24 +72,28 @@ class Check:
     description: str
     evaluate: Callable[[Evidence], Verdict]
     blocking: bool = True
+    of_files: bool = False
+    """Whether it looks at market files, which only a backtest has."""
 
     @property
     def key(self) -> dg.AssetCheckKey:
         return dg.AssetCheckKey(dg.AssetKey(self.asset), self.name)
 
 
-def check_steps() -> list[dg.AssetChecksDefinition]:
-    """The checks, one Dagster step for assets that belong together."""
+def check_steps(*, live: bool) -> list[dg.AssetChecksDefinition]:
+    """The checks of the daily assets, one Dagster step for assets that belong together."""
     return [
-        _step("check_ledger", (balance_changes.TABLE,)),
-        _step("check_positions", positions.TABLES),
-        _step("check_market", (PRICES, CONVERSION_RATES)),
-        _step("check_equity", equity.TABLES),
+        _step(name, [check for check in CHECKS if check.asset in assets and not (live and check.of_files)])
+        for name, assets in (
+            ("check_ledger", (balance_changes.TABLE,)),
+            ("check_positions", positions.TABLES),
+            ("check_market", (PRICES, CONVERSION_RATES)),
+            ("check_equity", equity.TABLES),
+        )
     ]
 
 
-def _step(step_name: str, assets: tuple[str, ...]) -> dg.AssetChecksDefinition:
-    checks = [check for check in CHECKS if check.asset in assets]
+def _step(step_name: str, checks: list[Check]) -> dg.AssetChecksDefinition:
     specs = [dg.AssetCheckSpec(c.name, asset=c.asset, description=c.description, blocking=c.blocking) for c in checks]
 
     @dg.multi_asset_check(name=step_name, specs=specs, can_subset=True)
@@ -161,7 +165,7 @@ def _chain_intact(evidence: Evidence) -> Verdict:
 
 
 def _fresh(table: str, name: str, evidence: Evidence) -> Verdict:
-    limit = evidence.home.market.routing.look_back
+    limit = evidence.home.routing.look_back
     sql = (
         f"SELECT as_of, {name}, source, observed_at FROM {table} "
         f"WHERE as_of - observed_at > INTERVAL {limit // timedelta(seconds=1)} SECOND"
@@ -174,16 +178,17 @@ def _complete(table: str, keys: str, evidence: Evidence) -> Verdict:
     sql = f"""
         SELECT {keys}, min(as_of) AS first, max(as_of) AS last, count(*) AS hours,
             date_diff('hour', min(as_of), max(as_of)) + 1 - count(*) AS missing_hours
-        FROM {table} GROUP BY {keys} HAVING missing_hours > 0 ORDER BY missing_hours DESC
+        FROM {table} WHERE as_of = date_trunc('hour', as_of)
+        GROUP BY {keys} HAVING missing_hours > 0 ORDER BY missing_hours DESC
     """
     return _nothing_found(table, sql, evidence, warning=True)
 
 
 def _findings(price_file: bool, evidence: Evidence) -> Verdict:
-    prices, reserves = market_files(evidence.home.market.directory)
+    prices, reserves = market_files(evidence.home.history.directory)
     file = (prices if price_file else reserves).name
     first, end = day_start(evidence.days.first), day_start(evidence.days.last) + DAY
-    found = [f for f in check_history(evidence.home.market, first - HOUR, end) if f.file == file]
+    found = [f for f in check_history(evidence.home.history, first - HOUR, end) if f.file == file]
     wrong = [f for f in found if f.severity is not Severity.INFO]
     shown = {"findings": markdown_table(("severity", "finding"), [(f.severity, f.message) for f in found[:_SHOWN_MAX]])}
     if not wrong:
@@ -211,14 +216,15 @@ def _every_holding_valued(evidence: Evidence) -> Verdict:
 
 def _every_hour_present(evidence: Evidence) -> Verdict:
     found = evidence.connection.execute(
-        "SELECT portfolio, as_of::DATE AS day, count(*) FROM equity_snapshots GROUP BY portfolio, day"
+        "SELECT portfolio, as_of::DATE AS day, count(*) FROM equity_snapshots "
+        "WHERE as_of = date_trunc('hour', as_of) GROUP BY portfolio, day"
     ).fetchall()
     counted = {(portfolio, day): count for portfolio, day, count in found}
     missing = []
-    for day in evidence.published_days(equity.SNAPSHOTS):
+    for day, hours in _hours(evidence).items():
         for name, state in evidence.ports.ledger.snapshot().portfolios.items():
-            opening = max(day_start(day), first_hour_at_or_after(state.start.astimezone(UTC)))
-            expected = max((day_start(day) + DAY - opening) // HOUR, 0)
+            opening = first_hour_at_or_after(state.start.astimezone(UTC))
+            expected = sum(hour >= opening for hour in hours)
             if counted.get((name, day), 0) != expected:
                 missing.append((name, day, counted.get((name, day), 0), expected))
     rows: Metadata = {"rows": sum(counted.values())}
@@ -230,6 +236,23 @@ def _every_hour_present(evidence: Evidence) -> Verdict:
     return Verdict(False, summary, rows)
 
 
+def _hours(evidence: Evidence) -> dict[date, list[datetime]]:
+    """The full hours of each published day at which the market can be asked.
+
+    When live, those of the newest day end where its rows do: the market goes on after it was published.
+    """
+    days = evidence.published_days(equity.SNAPSHOTS)
+    if not days:
+        return {}
+    askable = evidence.home.market.days(days[0], days[-1])
+    hours = {day: [at for at in askable[day].instants if at == first_hour_at_or_after(at)] for day in days}
+    if evidence.home.live:
+        [(newest,)] = evidence.connection.execute("SELECT max(as_of) FROM equity_snapshots").fetchall()
+        until = day_start(days[-1]) if newest is None else newest.replace(tzinfo=UTC)
+        hours[days[-1]] = [hour for hour in hours[days[-1]] if hour <= until]
+    return hours
+
+
 CHECKS = (
     Check(
         balance_changes.TABLE,
@@ -238,7 +261,7 @@ CHECKS = (
         "`basis verify` reads the whole ledger.",
         _chain_intact,
     ),
-    *(_proof(proof) for proof in PROOFS),
+    *(_proof(proof) for proof in PROOFS if proof.table not in reconciliation.TABLES),
     Check(
         PRICES,
         "fresh",
@@ -271,6 +294,7 @@ CHECKS = (
         "The price file has no gaps, repeats, contradictions or values that cannot be.",
         partial(_findings, True),
         blocking=False,
+        of_files=True,
     ),
     Check(
         CONVERSION_RATES,
@@ -278,6 +302,7 @@ CHECKS = (
         "The reserve file has no gaps, repeats, contradictions or falling indices.",
         partial(_findings, False),
         blocking=False,
+        of_files=True,
     ),
     Check(
         equity.POSITIONS,

@@ -14,13 +14,13 @@ from basis_pipeline.steps.ports import DayRange
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 _PARTITION_TAG = "dagster/partition"
-_START_WITHOUT_PORTFOLIOS = date(2024, 1, 1)
+START_WITHOUT_PORTFOLIOS = date(2024, 1, 1)
 """So that the definitions load on a fresh clone, before there is a config file."""
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     """Every day from the earliest portfolio's start to today."""
-    first = settings.first_day() or _START_WITHOUT_PORTFOLIOS
+    first = settings.first_day() or START_WITHOUT_PORTFOLIOS
     return dg.DailyPartitionsDefinition(start_date=first.isoformat(), timezone="UTC", end_offset=1)
 
 
@@ -32,11 +32,15 @@ def days_of(context: dg.AssetExecutionContext) -> DayRange:
 
 def days_of_run(tags: Mapping[str, str]) -> DayRange | None:
     """The days a run covers by its tags; None when it has no partition (a check on its own)."""
+    keys = partition_range(tags)
+    return None if keys is None else DayRange(*map(date.fromisoformat, keys))
+
+
+def partition_range(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first and the last partition of a run by its tags, None when it has none."""
     only = tags.get(_PARTITION_TAG)
     first, last = tags.get(RANGE_START_TAG, only), tags.get(RANGE_END_TAG, only)
-    if first is None or last is None:
-        return None
-    return DayRange(date.fromisoformat(first), date.fromisoformat(last))
+    return None if first is None or last is None else (first, last)
 
 
 def range_tags(partitions: dg.DailyPartitionsDefinition, days: DayRange) -> dict[str, str]:

@@ -47,5 +47,6 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def open(self) -> Iterator[tuple[Home, Ports]]:
         """The open home and the ports of a step; closed when the block ends. The steps of a run share the market."""
         with open_home(home_path(self.path), self._market) as home:
-            self._market = home.market
+            if not home.live:
+                self._market = home.history
             yield home, home.ports(self._progress)

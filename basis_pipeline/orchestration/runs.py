@@ -14,9 +14,10 @@ import dagster as dg
 from basis_pipeline.domain.errors import BasisError
 from basis_pipeline.home import open_home
 from basis_pipeline.ledger.database import DATABASE_FAILURES
-from basis_pipeline.orchestration.build import JOB, build_definitions
+from basis_pipeline.orchestration.build import build_definitions
 from basis_pipeline.orchestration.days import daily_partitions, range_tags
 from basis_pipeline.orchestration.instance import dagster_home, events_kept_open
+from basis_pipeline.orchestration.jobs import BOOKS
 from basis_pipeline.orchestration.leases import end_abandoned_runs, held_lease
 from basis_pipeline.orchestration.resources import HomeResource
 from basis_pipeline.settings import load_settings
@@ -53,7 +54,7 @@ def materialize(home: Path, first: date, last: date, progress: Progress = no_pro
     home = home.resolve()
     tags = range_tags(daily_partitions(load_settings(home)), DayRange(first, last))
     # Without a pool: a run in the UI that died with its slot would otherwise hold this one up for ever.
-    job = build_definitions(home, pool=None).resolve_job_def(JOB)
+    job = build_definitions(home, pool=None).resolve_job_def(BOOKS)
     run_id = str(uuid4())
     with ExitStack() as stack:
         stack.enter_context(_translated(home))

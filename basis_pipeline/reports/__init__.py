@@ -7,4 +7,6 @@ computing any number (the steps do), reading options or writing to a terminal (t
     text.py       a report as aligned text, numbers rounded for reading
     equity.py     equity by portfolio, venue, asset or underlying
     positions.py  what the ledger says is held
+    reconciliation.py  what reconciling came to, by key or by account
+    status.py     how each portfolio's ledger, projection and publishing stand
 """

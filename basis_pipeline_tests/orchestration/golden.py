@@ -1,4 +1,4 @@
-"""What the code location declares, as text: assets, checks, jobs and resources.
+"""What the code location declares, as text: assets, checks, jobs, schedules and resources; of a backtest, then live.
 
 To write the committed list anew: ``python -m basis_pipeline_tests.orchestration.golden``
 """
@@ -12,8 +12,19 @@ from pathlib import Path
 import dagster as dg
 
 from basis_pipeline.orchestration.build import build_definitions
+from basis_pipeline.settings import CONFIG_NAME
 
 GOLDEN = Path(__file__).with_name("golden_definitions.txt")
+LIVE = "mode: live\n"
+
+
+def both_modes(folder: Path) -> str:
+    """What a home without configuration declares, and what one in live mode does."""
+    live = folder / "live"
+    live.mkdir()
+    (live / CONFIG_NAME).write_text(LIVE, encoding="utf-8")
+    homes = {"backtest": folder / "backtest", "live": live}
+    return "\n".join(f"# mode: {mode}\n{listing(build_definitions(home))}" for mode, home in homes.items())
 
 
 def listing(definitions: dg.Definitions) -> str:
@@ -29,23 +40,29 @@ def _assets(definitions: dg.Definitions) -> Iterator[str]:
             if not asset.is_executable:
                 yield f"source   {name} group={spec.group_name} kinds={kinds} owners={','.join(spec.owners)}"
                 continue
-            days = asset.partitions_def
-            partitions = f"daily({days.timezone}, end_offset={days.end_offset})" if _is_daily(days) else str(days)
+            partitions = _partitions(asset.partitions_def)
             policy = asset.backfill_policy
             sources = ",".join(sorted(dep.asset_key.to_user_string() for dep in spec.deps))
             yield (
                 f"asset    {name} group={spec.group_name} step={asset.op.name} partitions={partitions} "
-                f"backfill={policy.policy_type.value if policy else None} pool={asset.op.pool} kinds={kinds} "
+                f"backfill={policy.policy_type.value if policy else None} pool={asset.op.pool} "
+                f"retries={retry.max_retries if (retry := asset.op.retry_policy) else 0} kinds={kinds} "
                 f"owners={','.join(spec.owners)} from={sources}"
             )
 
 
-def _is_daily(days: dg.PartitionsDefinition | None) -> bool:
-    return isinstance(days, dg.DailyPartitionsDefinition)
+def _partitions(partitions: dg.PartitionsDefinition | None) -> str:
+    names = {dg.DailyPartitionsDefinition: "daily", dg.HourlyPartitionsDefinition: "hourly"}
+    for kind, name in names.items():
+        if isinstance(partitions, kind):
+            return f"{name}({partitions.timezone}, end_offset={partitions.end_offset})"
+    return str(partitions)
 
 
 def _checks(definitions: dg.Definitions) -> Iterator[str]:
-    specs = [(spec, step.op.name) for step in definitions.asset_checks or [] for spec in step.check_specs]
+    steps = [*(definitions.asset_checks or []), *(definitions.assets or [])]
+    executable = [step for step in steps if isinstance(step, dg.AssetsDefinition)]
+    specs = [(spec, step.op.name) for step in executable for spec in step.check_specs]
     for spec, step in sorted(specs, key=lambda pair: (pair[0].asset_key, pair[0].name)):
         yield f"check    {spec.asset_key.to_user_string()}.{spec.name} step={step} blocking={spec.blocking}"
 
@@ -53,11 +70,16 @@ def _checks(definitions: dg.Definitions) -> Iterator[str]:
 def _rest(definitions: dg.Definitions) -> Iterator[str]:
     for job in definitions.jobs or []:
         yield f"job      {job.name}"
+    for schedule in definitions.schedules or []:
+        yield (
+            f"schedule {schedule.name} of={schedule.job_name} cron={schedule.cron_schedule} "
+            f"zone={schedule.execution_timezone} {schedule.default_status.value}"
+        )
     for name, resource in sorted((definitions.resources or {}).items()):
         yield f"resource {name}: {type(resource).__name__}"
     yield f"executor {definitions.executor.name if definitions.executor else None}"
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as empty_home:
-        GOLDEN.write_text(listing(build_definitions(Path(empty_home))), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        GOLDEN.write_text(both_modes(Path(folder)), encoding="utf-8")

@@ -16,7 +16,7 @@ from basis_pipeline.orchestration.days import days_of_run
 from basis_pipeline.steps.ports import DayRange
 from basis_pipeline.warehouse.tables import ALL_TABLES
 from basis_pipeline_tests.homes import terms, write_home
-from basis_pipeline_tests.orchestration.golden import GOLDEN, listing
+from basis_pipeline_tests.orchestration.golden import GOLDEN, LIVE, both_modes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,23 +26,63 @@ def definitions(tmp_path: Path) -> dg.Definitions:
     return build_definitions(tmp_path)
 
 
-def test_the_declared_names_are_those_of_the_committed_list(definitions: dg.Definitions) -> None:
-    assert listing(definitions) == GOLDEN.read_text(encoding="utf-8")
+@pytest.fixture
+def live(tmp_path: Path) -> dg.Definitions:
+    home = tmp_path / "live"
+    home.mkdir()
+    (home / "basis.yaml").write_text(LIVE)
+    return build_definitions(home)
 
 
-def test_every_partitioned_asset_materializes_a_range_in_one_run(definitions: dg.Definitions) -> None:
-    partitioned = [
-        asset
-        for asset in definitions.resolve_asset_graph().assets_defs
-        if asset.partitions_def is not None and asset.is_executable
-    ]
-    assert {key.to_user_string() for asset in partitioned for key in asset.keys} == {t.name for t in ALL_TABLES}
-    assert all(asset.backfill_policy == dg.BackfillPolicy.single_run() for asset in partitioned)
+def partitioned(definitions: dg.Definitions) -> list[dg.AssetsDefinition]:
+    found = definitions.resolve_asset_graph().assets_defs
+    return [asset for asset in found if asset.partitions_def is not None and asset.is_executable]
 
 
-def test_columns_in_the_ui_are_the_declared_ones(definitions: dg.Definitions) -> None:
+def names(assets: list[dg.AssetsDefinition]) -> set[str]:
+    return {key.to_user_string() for asset in assets for key in asset.keys}
+
+
+def test_the_declared_names_are_those_of_the_committed_list(tmp_path: Path) -> None:
+    assert both_modes(tmp_path) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_every_partitioned_asset_materializes_a_range_in_one_run(
+    definitions: dg.Definitions, live: dg.Definitions
+) -> None:
+    tables = {table.name for table in ALL_TABLES}
+    hourly = {"venue_observations", "reconciliation", "account_health"}
+    assert names(partitioned(definitions)) == tables - hourly
+    assert names(partitioned(live)) == tables | {"market_observations"}
+    every = [*partitioned(definitions), *partitioned(live)]
+    assert all(asset.backfill_policy == dg.BackfillPolicy.single_run() for asset in every)
+
+
+def test_only_what_reads_venues_is_tried_again(live: dg.Definitions) -> None:
+    retried = [asset for asset in partitioned(live) if asset.op.retry_policy is not None]
+    assert names(retried) == {"market_observations", "venue_observations", "reconciliation", "account_health"}
+
+
+def test_a_backtest_has_no_schedules_and_nothing_of_live_mode(definitions: dg.Definitions) -> None:
+    assert list(definitions.schedules or []) == []
+    assert [job.name for job in definitions.jobs or []] == ["materialize_books"]
+    known = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
+    assert known.isdisjoint({"venues", "market", "reconciliation", "market_observations"})
+
+
+def test_the_schedules_of_live_mode_run_without_being_turned_on(live: dg.Definitions) -> None:
+    schedules = live.get_repository_def().schedule_defs
+    assert {schedule.name for schedule in schedules} == {
+        "hourly_reconciliation",
+        "hourly_projection",
+        "daily_maintenance",
+    }
+    assert {schedule.default_status for schedule in schedules} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+def test_columns_in_the_ui_are_the_declared_ones(live: dg.Definitions) -> None:
     for table in ALL_TABLES:
-        spec = definitions.resolve_asset_graph().get(dg.AssetKey(table.name))
+        spec = live.resolve_asset_graph().get(dg.AssetKey(table.name))
         shown = spec.metadata["dagster/column_schema"]
         columns = [(column.name, column.type, column.description) for column in shown.columns]
         assert columns == [(column.name, column.type.value, column.description) for column in table.columns]

@@ -6,8 +6,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from basis_pipeline.orchestration.build import JOB, build_definitions
+from basis_pipeline.orchestration.build import build_definitions
 from basis_pipeline.orchestration.instance import dagster_home
+from basis_pipeline.orchestration.jobs import BOOKS
 from basis_pipeline.orchestration.leases import end_abandoned_runs, held_lease
 
 
@@ -18,7 +19,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def run_with(instance: dg.DagsterInstance, home: Path, status: dg.DagsterRunStatus) -> str:
-    job = build_definitions(home).resolve_job_def(JOB)
+    job = build_definitions(home).resolve_job_def(BOOKS)
     return instance.create_run_for_job(job, status=status).run_id
 
 

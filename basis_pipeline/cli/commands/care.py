@@ -76,7 +76,7 @@ def _warehouse_problems(home: Home) -> list[str]:
 def _market_problems(home: Home) -> list[str]:
     from basis_pipeline.market.checks import Severity, check_history
 
-    findings = check_history(home.market)
+    findings = check_history(home.history)
     for finding in findings:
         if finding.severity is not Severity.ERROR:
             note(f"market data: {finding.severity}: {finding.file}: {finding.message}")

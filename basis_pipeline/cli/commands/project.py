@@ -30,6 +30,7 @@ _DAY_FILES = "[0-9]*.parquet"
     "basis materialize",
     "basis materialize --from 2024-05-12 --to 2024-05-12",
     "basis materialize --stale",
+    "basis materialize --last",
 )
 def materialize(
     *,
@@ -38,16 +39,21 @@ def materialize(
     stale: Annotated[
         bool, typer.Option("--stale", help="Only days never materialized, or changed by entries since.")
     ] = False,
+    newest: Annotated[bool, typer.Option("--last", help="Only the last day there is: today when live.")] = False,
     home: HomeOption,
 ) -> None:
     """Materialize days through Dagster: one run for each range, seen in `basis ui`.
 
-    By default from the first portfolio's start to the end of the market data. Ends with exit code 3 when a day could
-    not be completed or a check failed; what could be published was.
+    By default from the first portfolio's start to the end of the market data, or to today when live. Ends with exit
+    code 3 when a day could not be completed or a check failed; what could be published was.
     """
     from basis_pipeline.home import open_home
 
+    if newest and (first or last):
+        raise typer.BadParameter("--last is one day; leave out --from and --to")
     with open_home(home) as opened:
+        if newest:
+            first = last = opened.last_day()
         days = chosen_days(opened, first, last)
         runs = stale_runs(opened, days) if stale else [(days.first, days.last)]
     if not runs:
@@ -114,8 +120,8 @@ def rebuild(
 ) -> None:
     """Materialize days without Dagster: the same steps, the same rows, in seconds; no run is recorded.
 
-    By default from the first portfolio's start to the end of the market data. Ends with exit code 3 when a holding
-    could not be valued; everything else was published.
+    By default from the first portfolio's start to the end of the market data, or to today when live, with what is
+    recorded of the market. Ends with exit code 3 when a holding could not be valued; everything else was published.
     """
     from basis_pipeline.domain.errors import MissingPriceError
     from basis_pipeline.home import open_home

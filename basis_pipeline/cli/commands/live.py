@@ -1,0 +1,164 @@
+"""Live mode: is everything reachable, what do the venues say now, how do the books stand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from basis_pipeline.cli import exits
+from basis_pipeline.cli.homes import chosen_portfolios
+from basis_pipeline.cli.options import FormatOption, HomeOption, OnlyPortfolioOption, examples
+from basis_pipeline.cli.output import Format, counted, emit, finding, note, say, warn
+from basis_pipeline.domain.errors import ConfigError
+from basis_pipeline.domain.instants import HOUR
+from basis_pipeline.domain.observations import Verdict
+
+if TYPE_CHECKING:
+    from basis_pipeline.home import Home
+    from basis_pipeline.ledger.readings import ReconciliationRecord
+
+
+@examples(
+    "doctor",
+    "basis doctor",
+)
+def doctor(*, home: HomeOption) -> None:
+    """Check every part this home needs, a line each: what is wrong, and what to do about it.
+
+    Configuration, ledger, market data and warehouse; when live also each node, contract and token, each exchange key
+    and what it may do, the clocks, the sources of prices, and Redis. Ends with exit code 1 when something failed.
+    """
+    from basis_pipeline.cli.doctor import examine
+
+    found = examine(home)
+    for each in found:
+        finding(each)
+    failed = sum(each.verdict is Verdict.FAILED for each in found)
+    doubtful = sum(each.verdict is Verdict.WARNING for each in found)
+    say()
+    say(f"{counted(len(found), 'check')}: {failed} failed, {counted(doubtful, 'warning')}")
+    if failed:
+        raise typer.Exit(exits.ERROR)
+
+
+@examples(
+    "reconcile",
+    "basis reconcile",
+    "basis reconcile --portfolio default --format json",
+)
+def reconcile(*, portfolio: OnlyPortfolioOption = None, form: FormatOption = Format.TABLE, home: HomeOption) -> None:
+    """Read every account once, now, and compare it with the ledger; drift that stands is adjusted, or only told.
+
+    It does what the hourly schedule does, and its outcome counts for the current hour. The table leaves out what
+    matches to the last digit; csv and json have everything. Ends with exit code 3 when an account could not be read
+    or a difference stays that nothing explains.
+    """
+    from basis_pipeline.home import open_home
+
+    with open_home(home) as opened:
+        _needs_live(opened)
+        names = chosen_portfolios(opened, portfolio)
+        records = _reconcile_now(opened, portfolio)
+    from basis_pipeline.reports.reconciliation import outcomes
+
+    emit(outcomes(records, brief=form is Format.TABLE), form)
+    if not _tell(records):
+        raise typer.Exit(exits.FINDINGS)
+    if not records:
+        note(f"{', '.join(names)}: no account to read; add some under `accounts:` in basis.yaml")
+
+
+def _needs_live(home: Home) -> None:
+    if not home.live:
+        raise ConfigError(
+            f"mode: {home.path} is a backtest, in which the ledger is the world; reconciling needs `mode: live`"
+        )
+
+
+def _reconcile_now(home: Home, portfolio: str | None) -> list[ReconciliationRecord]:
+    from basis_pipeline.ledger.readings import reconciliations_between
+    from basis_pipeline.live import reconcile_accounts
+    from basis_pipeline.steps.ports import DayRange
+    from basis_pipeline.steps.reconciliation import project_reconciliation
+
+    ports = home.ports()
+    with _told_once():
+        report = asyncio.run(reconcile_accounts(home, ports, portfolio))
+    day = report.hour.date()
+    project_reconciliation(ports, DayRange(day, day))
+    records = reconciliations_between(home.ledger.engine, report.hour, report.hour + HOUR)
+    return [record for record in records if portfolio in (None, record.portfolio)]
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """The rooms below log what a schedule would leave nobody to tell of. Here it is told anyway."""
+    loggers = [logging.getLogger(f"basis_pipeline.{room}") for room in ("steps.reconciliation", "venues")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        if logger.getEffectiveLevel() >= logging.WARNING:
+            logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _tell(records: list[ReconciliationRecord]) -> bool:
+    """Say what it came to; returns whether every account was read and every difference is explained or adjusted."""
+    accounts = [account for record in records for account in record.accounts]
+    for record in records:
+        for line in record.notes:
+            warn(f"{record.portfolio}: {line}")
+    unavailable = [account for account in accounts if account.error is not None]
+    standing = [row for account in accounts for row in account.unexplained if not row.adjusted]
+    for account in unavailable:
+        warn(f"{account.account.name} could not be read: {account.error}")
+    keys = sum(len(account.comparisons) for account in accounts)
+    adjusted = sum(row.adjusted for account in accounts for row in account.comparisons)
+    note(
+        f"{counted(len(accounts), 'account')}, {counted(keys, 'key')}: {adjusted} adjusted, {len(standing)} "
+        f"unexplained; {counted(len(unavailable), 'account')} unavailable"
+    )
+    return not unavailable and not standing
+
+
+@examples(
+    "status",
+    "basis status",
+    "basis status --format json",
+)
+def status(*, portfolio: OnlyPortfolioOption = None, form: FormatOption = Format.TABLE, home: HomeOption) -> None:
+    """How the books stand: each portfolio's ledger, projection and publishing, each account's last reconciliation.
+
+    As csv or json, one row for each account with what its portfolio has.
+    """
+    from basis_pipeline.home import open_home
+    from basis_pipeline.ledger.readings import latest_reconciliations
+    from basis_pipeline.reports import reconciliation as accounts_report
+    from basis_pipeline.reports import status as portfolios_report
+
+    with open_home(home) as opened:
+        names = chosen_portfolios(opened, portfolio)
+        configured = [
+            (each.portfolio, name, each.venue)
+            for name, each in opened.settings.accounts.items()
+            if each.portfolio in names
+        ]
+        records = latest_reconciliations(opened.ledger.engine)
+        accounts = accounts_report.accounts(configured, records, datetime.now(UTC), brief=form is Format.TABLE)
+        portfolios = portfolios_report.portfolios(opened, names)
+    if form is not Format.TABLE:
+        emit(portfolios_report.joined(portfolios, accounts), form)
+        return
+    emit(portfolios, form)
+    if configured:
+        say()
+        emit(accounts, form)

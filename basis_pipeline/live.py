@@ -1,0 +1,220 @@
+"""The composition root of live mode: settings and secrets in, readers of venues and sources of prices out.
+
+Commands, Dagster and the monitors all come through here. Secrets are read when a connection is opened and are kept by
+nothing else. Venue libraries are imported inside the functions, because they load slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from basis_pipeline.domain.errors import ConfigError
+from basis_pipeline.domain.observations import Account, Finding, QuoteSource, Reading, VenueReader, Verdict
+from basis_pipeline.domain.reconciliation import Rules, Tolerance
+from basis_pipeline.domain.tokens import WALLET
+from basis_pipeline.home import Home
+from basis_pipeline.settings import Settings, config_path
+from basis_pipeline.settings.secrets import reveal
+from basis_pipeline.steps.ports import Ports
+from basis_pipeline.steps.reconciliation import ReconciliationReport, reconcile
+from basis_pipeline.steps.recording import RecordingReport, record_market, wanted_now
+
+MARKETS_FOLDER = "markets"
+"""Where in the home the exchanges' contract sizes are kept, so that not every reading asks for them."""
+
+
+def utc_now() -> datetime:
+    """The clock that readings are stamped with."""
+    return datetime.now(UTC)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """How the settings want reconciliation to judge."""
+    given = settings.reconciliation
+    return Rules(
+        on_drift=given.on_drift,
+        deadline=given.deadline,
+        skew_max=given.skew_max,
+        settle_window=given.settle_window,
+        transfer_window=given.transfer_window,
+        second_reading_after=given.second_reading_after,
+        opening_tolerance=given.opening_tolerance,
+        tolerances={key: Tolerance(each.absolute, each.relative) for key, each in given.tolerances.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Unopened:
+    """Accounts whose connection could not be prepared, a missing key say. The other accounts must not suffer."""
+
+    accounts: Sequence[Account]
+    reason: str
+
+    async def read(self) -> Sequence[Reading]:
+        """Every account is unavailable, for this reason."""
+        now = utc_now()
+        return [Reading.unavailable(account, self.reason, now, now) for account in self.accounts]
+
+    async def check(self) -> Sequence[Finding]:
+        """One finding for each account."""
+        return [Finding(account.name, Verdict.FAILED, self.reason) for account in self.accounts]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@asynccontextmanager
+async def open_readers(home: Home, portfolio: str | None = None) -> AsyncIterator[list[VenueReader]]:
+    """Readers of all configured accounts, or of one portfolio's; closed when the block ends.
+
+    One reader for all wallets, one for each exchange account. An account that lacks a key gets a reader that says so.
+    """
+    accounts = [
+        Account(given.portfolio, name, given.venue)
+        for name, given in home.settings.accounts.items()
+        if portfolio in (None, given.portfolio)
+    ]
+    wallets = [account for account in accounts if account.venue == WALLET]
+    async with AsyncExitStack() as stack:
+        exchanges = [account for account in accounts if account not in wallets]
+        readers = [_prepared([account], partial(_exchange, home, account)) for account in exchanges]
+        if wallets:
+            readers.insert(0, _prepared(wallets, partial(_ethereum, home, wallets)))
+        for reader in readers:
+            stack.push_async_callback(reader.close)
+        yield readers
+
+
+def _prepared(accounts: Sequence[Account], prepare: Callable[[], VenueReader]) -> VenueReader:
+    try:
+        return prepare()
+    except ConfigError as error:
+        return Unopened(accounts, str(error))
+
+
+def _ethereum(home: Home, wallets: Sequence[Account]) -> VenueReader:
+    from basis_pipeline.venues.ethereum.reader import EthereumReader
+
+    addresses = {account: home.settings.accounts[account.name].address or "" for account in wallets}
+    return EthereumReader(addresses, **_chain(home))
+
+
+def _chain(home: Home) -> dict[str, Any]:
+    """What reading the chain needs, with wallets or without."""
+    given = home.settings.ethereum
+    return {
+        "registry": home.registry,
+        "rpc_urls": rpc_urls(home),
+        "chain_id": given.chain_id,
+        "block": given.block,
+        "pool_addresses_provider": given.pool_addresses_provider,
+        "multicall": given.multicall,
+        "request_timeout": given.request_timeout,
+        "clock": utc_now,
+    }
+
+
+def rpc_urls(home: Home) -> list[str]:
+    """The Ethereum nodes in order of preference; ``ConfigError`` when none are configured."""
+    given = home.settings.ethereum
+    if given.rpc_urls:
+        return [url.get_secret_value() for url in given.rpc_urls]
+    text = reveal(None, given.rpc_urls_file, "ethereum.rpc_urls", _base(home))
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _exchange(home: Home, account: Account) -> VenueReader:
+    from basis_pipeline.venues.exchanges.connection import Credentials
+    from basis_pipeline.venues.exchanges.reader import exchange_reader
+
+    given, key = home.settings.accounts[account.name], f"accounts.{account.name}"
+    base = _base(home)
+    return exchange_reader(
+        account=account,
+        parts=given.parts_read(),
+        credentials=Credentials(
+            api_key=reveal(given.api_key, given.api_key_file, f"{key}.api_key", base),
+            secret=reveal(given.secret, given.secret_file, f"{key}.secret", base),
+            passphrase=reveal(given.passphrase, given.passphrase_file, f"{key}.passphrase", base)
+            if account.venue == "okx"
+            else "",
+        ),
+        registry=home.registry,
+        gateway=home.settings.exchange_gateway,
+        clock=utc_now,
+        markets_cache=home.path / MARKETS_FOLDER / f"{account.venue}.json",
+    )
+
+
+@asynccontextmanager
+async def open_quote_sources(home: Home) -> AsyncIterator[list[QuoteSource]]:
+    """Each exchange that is to tell prices or marks, which needs no key, and the chain where a node is configured.
+
+    Closed when the block ends.
+    """
+    from basis_pipeline.venues.ethereum.quotes import ChainQuotes
+    from basis_pipeline.venues.quotes import exchange_quotes
+
+    gateway, given = home.settings.exchange_gateway, home.settings.ethereum
+    async with AsyncExitStack() as stack:
+        sources: list[QuoteSource] = []
+        if given.rpc_urls or given.rpc_urls_file:
+            sources.append(ChainQuotes(**_chain(home)))
+        for venue, series in wanted_now(home.ports(), home.routing).items():
+            sources.append(exchange_quotes(venue, series, gateway, utc_now))
+        for source in sources:
+            stack.push_async_callback(source.close)
+        yield sources
+
+
+def _base(home: Home) -> Path:
+    """Where relative paths of the settings start."""
+    return config_path(home.path).parent
+
+
+def redis_url(home: Home) -> str | None:
+    """Where monitors publish; None when nothing is configured."""
+    given = home.settings
+    if given.redis_url is None and given.redis_url_file is None:
+        return None
+    return reveal(given.redis_url, given.redis_url_file, "redis_url", _base(home))
+
+
+async def reconcile_accounts(home: Home, ports: Ports, portfolio: str | None = None) -> ReconciliationReport:
+    """Read the accounts now, all or one portfolio's, compare them with the ledger and adjust it as the settings say."""
+    async with open_readers(home, portfolio) as readers:
+        return await reconcile(ports, readers, rules_of(home.settings))
+
+
+async def record_market_now(home: Home, ports: Ports) -> RecordingReport:
+    """Ask every source of prices what is new, and keep it."""
+    async with open_quote_sources(home) as sources:
+        return await record_market(ports, sources)
+
+
+async def check_connections(home: Home) -> list[Finding]:
+    """What every reader and every source of prices says of its connection, all asked at once, each with a deadline."""
+    deadline_s = home.settings.reconciliation.deadline.total_seconds()
+    async with open_readers(home) as readers, open_quote_sources(home) as sources:
+        asked: dict[str, VenueReader | QuoteSource] = {
+            ", ".join(account.name for account in reader.accounts): reader for reader in readers
+        }
+        if any(account.venue == WALLET for reader in readers for account in reader.accounts):
+            sources = [source for source in sources if source.name != "ethereum"]  # the reader of wallets checks it
+        asked.update({f"{source.name} prices": source for source in sources})
+        found = await asyncio.gather(*(_checked(name, each, deadline_s) for name, each in asked.items()))
+        return [finding for findings in found for finding in findings]
+
+
+async def _checked(name: str, connection: VenueReader | QuoteSource, deadline_s: float) -> Sequence[Finding]:
+    try:
+        return await asyncio.wait_for(connection.check(), deadline_s)
+    except TimeoutError:
+        return [Finding(name, Verdict.FAILED, f"no answer within {deadline_s:g} s", "try again; check the network")]

@@ -1,0 +1,152 @@
+"""Asset checks of reconciliation: over the hours of the run, or the newest hour of each portfolio when run alone.
+
+None of them blocks: what a difference means is for people to find out, and what was recorded is published all the same.
+"""
+
+# ruff: noqa: I002 - Dagster compares the annotation of `context` with its classes; as text it would refuse it.
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from basis_pipeline.domain.instants import iso
+from basis_pipeline.domain.numbers import canonical
+from basis_pipeline.domain.observations import ReadingStatus
+from basis_pipeline.home import Home
+from basis_pipeline.ledger.readings import ReconciliationRecord, latest_reconciliations
+from basis_pipeline.orchestration.failures import readable_failures
+from basis_pipeline.orchestration.hours import hours_of_run
+from basis_pipeline.orchestration.metadata import Metadata, markdown_table
+from basis_pipeline.orchestration.reconciliation import OBSERVATIONS, OUTCOMES, records_of
+from basis_pipeline.orchestration.resources import HomeResource
+
+_SHOWN_MAX = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check came to."""
+
+    passed: bool
+    summary: str
+    metadata: Metadata = field(default_factory=dict)
+    warning: bool = True
+
+
+@dataclass(frozen=True)
+class ReconciliationCheck:
+    """One check of what was recorded."""
+
+    asset: str
+    name: str
+    description: str
+    evaluate: Callable[[Home, Sequence[ReconciliationRecord]], Finding]
+    blocking: bool = False
+
+
+def reconciliation_checks() -> dg.AssetChecksDefinition:
+    """The checks, which are one step."""
+    specs = [dg.AssetCheckSpec(each.name, asset=each.asset, description=each.description) for each in CHECKS]
+
+    @dg.multi_asset_check(name="check_reconciliation", specs=specs, can_subset=True)
+    def run_checks(context: dg.AssetCheckExecutionContext, home: HomeResource) -> Iterator[dg.AssetCheckResult]:
+        with readable_failures(), home.open() as (opened, _):
+            hours = hours_of_run(context.run.tags)
+            records = latest_reconciliations(opened.ledger.engine) if hours is None else records_of(opened, hours)
+            for check in CHECKS:
+                if dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) in context.selected_asset_check_keys:
+                    yield _result(check, check.evaluate(opened, records), records)
+
+    return run_checks
+
+
+def _result(check: ReconciliationCheck, found: Finding, records: Sequence[ReconciliationRecord]) -> dg.AssetCheckResult:
+    hours = sorted({iso(record.hour) for record in records})
+    return dg.AssetCheckResult(
+        asset_key=check.asset,
+        check_name=check.name,
+        passed=found.passed,
+        severity=dg.AssetCheckSeverity.WARN if found.warning else dg.AssetCheckSeverity.ERROR,
+        description=found.summary,
+        metadata={"hours": f"{hours[0]} to {hours[-1]}" if hours else "none", **found.metadata},
+    )
+
+
+def _no_unexplained_drift(_home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
+    rows = [
+        (
+            iso(record.hour),
+            record.portfolio,
+            account.account.name,
+            each.key,
+            each.outcome.value,
+            canonical(each.tracked),
+            "" if each.actual is None else canonical(each.actual),
+            account.entry_id if each.adjusted else account.note or "no",
+        )
+        for record in records
+        for account in record.accounts
+        for each in account.comparisons
+        if each in account.unexplained
+    ]
+    if not rows:
+        return Finding(True, "Every difference between ledger and venues is explained.")
+    columns = ("hour", "portfolio", "account", "key", "outcome", "ledger", "venue", "adjusted")
+    standing = sum(
+        not each.adjusted for record in records for account in record.accounts for each in account.unexplained
+    )
+    named = "; ".join(f"{row[1]} {row[2]} {row[3]}: {row[4]}, ledger {row[5]}, venue {row[6]}" for row in rows[:3])
+    what = f"{len(rows)} differences that no update explains, {len(rows) - standing} of them adjusted: {named}"
+    return Finding(False, what, {"differences": markdown_table(columns, rows[:_SHOWN_MAX])}, warning=not standing)
+
+
+def _all_accounts_available(_home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
+    down = [
+        (iso(record.hour), record.portfolio, each.account.name, each.error or "")
+        for record in records
+        for each in record.accounts
+        if each.status is ReadingStatus.UNAVAILABLE
+    ]
+    if not down:
+        return Finding(True, f"All {sum(len(record.accounts) for record in records)} readings succeeded.")
+    shown = markdown_table(("hour", "portfolio", "account", "why"), down[:_SHOWN_MAX])
+    named = "; ".join(f"{name}: {why}" for _, _, name, why in down[:3])
+    return Finding(False, f"{len(down)} readings failed: {named}", {"unavailable": shown})
+
+
+def _skew_in_bounds(home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
+    limit = home.settings.reconciliation.skew_max
+    worst = max(records, key=lambda record: record.skew, default=None)
+    if worst is None or worst.skew <= limit:
+        seconds = 0.0 if worst is None else worst.skew.total_seconds()
+        return Finding(True, f"First and last reading lie at most {seconds:g} s apart.", {"skew (s)": seconds})
+    seconds = worst.skew.total_seconds()
+    summary = (
+        f"{worst.portfolio} at {iso(worst.hour)}: first and last reading lie {seconds:g} s apart, more than "
+        f"`reconciliation.skew_max` ({limit.total_seconds():g} s); what moved between accounts meanwhile may show twice"
+    )
+    return Finding(False, summary, {"skew (s)": seconds})
+
+
+CHECKS = (
+    ReconciliationCheck(
+        OUTCOMES,
+        "no_unexplained_drift",
+        "No venue differs from the ledger without explanation. An error while the difference stands, a warning where "
+        "the ledger was adjusted.",
+        _no_unexplained_drift,
+    ),
+    ReconciliationCheck(
+        OBSERVATIONS,
+        "all_accounts_available",
+        "Every account could be read. One that could not is not compared and never adjusted.",
+        _all_accounts_available,
+    ),
+    ReconciliationCheck(
+        OBSERVATIONS,
+        "skew_in_bounds",
+        "The accounts of a portfolio were read at about the same time (`reconciliation.skew_max`).",
+        _skew_in_bounds,
+    ),
+)
