@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Any
 
 from basis_pipeline.domain.errors import VenueError
 from basis_pipeline.domain.numbers import divide, subtract
-from basis_pipeline.domain.observations import Account, Finding, Verdict
-from basis_pipeline.venues.exchanges.connection import Answer, Connection
+from basis_pipeline.domain.observations import Finding, Verdict
+from basis_pipeline.venues.exchanges.connection import Connection
 from basis_pipeline.venues.exchanges.payloads import Ask
 
 _SKEW_OK_MS = 500
 _SKEW_MAX_MS = 5000
 
 
-async def check_account(
-    account: Account,
-    connection: Connection,
-    powers: Callable[[Ask], Awaitable[tuple[str, ...]]],
-    server_time: Callable[[Ask], Awaitable[Decimal]],
-    parts: Sequence[tuple[str, str | None, str]],
-) -> Sequence[Finding]:
-    """Findings for the key, the clock and each part (its name, what was wrong with it, what it holds)."""
-    subject = f"{account.name} ({account.venue})"
-
-    async def ask(what: str, method: str, params: Mapping[str, Any]) -> Answer:
-        return await connection.ask(what, method, params)
-
-    key, clock = await asyncio.gather(
-        _check_key(f"{subject} key", connection, ask, powers),
-        _check_clock(f"{subject} clock", connection, ask, server_time),
-    )
-    return (key, clock, *(_part_finding(f"{subject} {part}", error, held) for part, error, held in parts))
-
-
-async def _check_key(
-    subject: str, connection: Connection, ask: Ask, powers: Callable[[Ask], Awaitable[tuple[str, ...]]]
+async def check_key(
+    subject: str, connection: Connection, powers: Callable[[Ask], Awaitable[tuple[str, ...]]]
 ) -> Finding:
+    """Whether the key works, and a warning of whatever it may do beyond reading."""
     try:
-        may = await powers(ask)
+        may = await powers(connection.ask)
     except VenueError as error:
         return Finding(
             subject, Verdict.FAILED, connection.redacted(str(error)), "create a read-only key and configure it"
@@ -52,12 +31,13 @@ async def _check_key(
     return Finding(subject, Verdict.OK, "the key works and may only read")
 
 
-async def _check_clock(
-    subject: str, connection: Connection, ask: Ask, server_time: Callable[[Ask], Awaitable[Decimal]]
+async def check_clock(
+    subject: str, connection: Connection, server_time: Callable[[Ask], Awaitable[Decimal]]
 ) -> Finding:
+    """How far this machine's clock is from the venue's."""
     before = connection.exchange.milliseconds()
     try:
-        theirs = await server_time(ask)
+        theirs = await server_time(connection.ask)
     except VenueError as error:
         return Finding(
             subject, Verdict.FAILED, connection.redacted(str(error)), "see that this machine reaches the venue"
@@ -75,7 +55,8 @@ async def _check_clock(
     return Finding(subject, verdict, message, "synchronise this machine's clock (NTP)")
 
 
-def _part_finding(subject: str, error: str | None, held: str) -> Finding:
+def part_finding(subject: str, error: str | None, held: str) -> Finding:
+    """Whether a part can be read, what was wrong with it, and what it holds."""
     if error is not None:
         return Finding(subject, Verdict.FAILED, error, "allow the key to read it, or take it out of `parts`")
     if "not in the registry" in held:

@@ -80,7 +80,7 @@ async def together(*questions: Awaitable[Any]) -> list[Any]:
 
 def malformed(row: object, problem: str) -> VenueError:
     """The error for a row that cannot be understood, with the row."""
-    text = json.dumps(row, default=str, ensure_ascii=False)
+    text = json.dumps(row, default=str)
     return VenueError(f"{problem}, in {text if len(text) <= _ROW_TEXT_MAX else text[:_ROW_TEXT_MAX] + '...'}")
 
 
@@ -131,10 +131,10 @@ def _not(payload: object, wanted: str) -> VenueError:
 
 
 def text(row: Row, key: str) -> str:
-    """A name: text that is not empty."""
+    """A name: printable text that is not empty."""
     value = row.get(key)
-    if not isinstance(value, str) or not value:
-        raise malformed(row, f"{key} is {'missing' if value is None else repr(value)}, not a name")
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise malformed(row, f"{key} is {'missing' if value is None else ascii(value)}, not a name")
     return value
 
 

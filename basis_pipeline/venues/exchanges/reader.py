@@ -17,7 +17,7 @@ from basis_pipeline.domain.numbers import ZERO, add
 from basis_pipeline.domain.observations import Account, Finding, Health, ObservedPosition, Reading, ReadingStatus
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.venues.exchanges import binance, bybit, okx
-from basis_pipeline.venues.exchanges.checks import check_account
+from basis_pipeline.venues.exchanges.checks import check_clock, check_key, part_finding
 from basis_pipeline.venues.exchanges.connection import Answer, Connection, Credentials, open_exchange
 from basis_pipeline.venues.exchanges.contracts import Contracts
 from basis_pipeline.venues.exchanges.payloads import Ask, Holdings, PartReader
@@ -25,6 +25,7 @@ from basis_pipeline.venues.exchanges.payloads import Ask, Holdings, PartReader
 log = structlog.get_logger(__name__)
 
 _TEXT_KEPT = 2000
+_DEPTH_KEPT = 20
 _ERROR_MAX = 1500
 
 
@@ -113,12 +114,14 @@ class ExchangeReader:
 
     async def check(self) -> Sequence[Finding]:
         """The key and what it may do, the clock, and each part."""
+        subject = f"{self._account.name} ({self._account.venue})"
         connection = self.connections[0]
+        # One after the other: a wait for the rate limiter would look like a clock that is off.
+        clock = await check_clock(f"{subject} clock", connection, self._knowledge.server_time)
+        key = await check_key(f"{subject} key", connection, self._knowledge.powers)
         parts = await asyncio.gather(*(self._read_part(part) for part in self._parts))
         described = [(result.part, result.error, self._describe(result.holdings)) for result in parts]
-        return await check_account(
-            self._account, connection, self._knowledge.powers, self._knowledge.server_time, described
-        )
+        return (key, clock, *(part_finding(f"{subject} {part}", error, held) for part, error, held in described))
 
     async def close(self) -> None:
         """Close every session; safe to call twice."""
@@ -135,7 +138,7 @@ class ExchangeReader:
 
         try:
             holdings = await self._knowledge.parts[part](ask)
-        except VenueError as error:
+        except (VenueError, RecursionError) as error:  # the latter: an answer nested too deep to be looked at
             asked = ", ".join(what for what, _ in answers)
             said = f"{self._account.venue} {part}: {error}" + (f" (answered: {asked})" if asked else "")
             return _PartResult(part, Holdings(), answers, connection.redacted(said, _ERROR_MAX))
@@ -193,7 +196,7 @@ class ExchangeReader:
         kept = {
             part: [{"asked": what, "answer": _kept(answer)} for what, answer in got] for part, got in answers.items()
         }
-        text = json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(kept, separators=(",", ":"))
         return self.connections[0].without_secrets(text)
 
 
@@ -204,11 +207,13 @@ class _PartResult(NamedTuple):
     error: str | None
 
 
-def _kept(payload: Any) -> Any:
+def _kept(payload: Any, depth: int = 0) -> Any:
+    if depth > _DEPTH_KEPT:
+        return "(nested deeper)"
     if isinstance(payload, Mapping):
-        return {name: _kept(value) for name, value in payload.items()}
+        return {name: _kept(value, depth + 1) for name, value in payload.items()}
     if isinstance(payload, list):
-        return [_kept(row) for row in payload if not _is_coin_not_held(row)]
+        return [_kept(row, depth + 1) for row in payload if not _is_coin_not_held(row)]
     if isinstance(payload, str):
         return payload[:_TEXT_KEPT]
     return payload if payload is None or isinstance(payload, (bool, int, float)) else f"({type(payload).__name__})"

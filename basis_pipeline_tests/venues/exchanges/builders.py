@@ -37,9 +37,9 @@ def reader(
     credentials: Credentials = CREDENTIALS,
     markets_cache: Path | None = None,
 ) -> ExchangeReader:
-    """A reader of the account of ``fund``."""
+    """A reader of the account of ``fund``, which does not wait for the rate limiter."""
     account = Account("default", f"{venue}_main", venue)
-    return exchange_reader(
+    made = exchange_reader(
         account,
         parts or ALL_PARTS[venue],
         credentials,
@@ -48,6 +48,10 @@ def reader(
         lambda: datetime.now(UTC),
         markets_cache,
     )
+    for connection in made.connections:
+        assert connection.exchange.enableRateLimit
+        connection.exchange.enableRateLimit = False
+    return made
 
 
 async def _read(made: ExchangeReader) -> Reading:

@@ -11,7 +11,7 @@ import pytest
 
 from basis_pipeline.domain.observations import Reading, ReadingStatus
 from basis_pipeline.venues.exchanges import Credentials
-from basis_pipeline_tests.rigs.exchanges import FAULTS, ExchangeVenues
+from basis_pipeline_tests.rigs.exchanges import FAULTS, Answer, ExchangeVenues
 from basis_pipeline_tests.venues.exchanges.builders import (
     KEY,
     MAIN_PART,
@@ -82,8 +82,6 @@ def test_every_fault_makes_the_account_unavailable(venues: ExchangeVenues, venue
             venues.heal()
             venues.fail(path, fault)
             made = reader(venues, venue, part)
-            for connection in made.connections:
-                connection.exchange.enableRateLimit = False
             try:
                 [reading] = await made.read()
                 assert_unavailable(reading, venue, part)
@@ -179,8 +177,6 @@ def test_one_wrong_number_is_an_error_with_its_row(venues: ExchangeVenues, value
 
 def test_a_number_without_quotes_loses_no_digit(venues: ExchangeVenues) -> None:
     fund(venues, "binance")
-    from basis_pipeline_tests.rigs.exchanges import Answer
-
     body = '{"balances":[{"asset":"ETH","free":0.123456789012345678,"locked": 1}]}'
     venues.fail("/api/v3/account", Answer(200, body))
     assert str(read(venues, "binance", "spot").balances["ETH"]) == "1.123456789012345678"
@@ -348,6 +344,22 @@ def test_an_answer_that_cannot_be_right_is_refused(
     assert_unavailable(read(venues, venue, part), problem)
 
 
+@pytest.mark.parametrize("deep", ["[" * 5000 + "]" * 5000, '{"balances":' + "[" * 400 + "]" * 400 + "}"])
+def test_an_answer_nested_too_deep_is_refused(venues: ExchangeVenues, deep: str) -> None:
+    fund(venues, "binance")
+    venues.fail("/api/v3/account", Answer(200, deep))
+    assert_unavailable(read(venues, "binance", "spot"), "spot")
+
+
+def test_a_name_that_cannot_be_shown_is_refused(venues: ExchangeVenues) -> None:
+    fund(venues, "binance")
+    venues.answer("/api/v3/account", {"balances": [{**ROW, "asset": "E\ud800TH"}]})
+    reading = read(venues, "binance", "spot")
+    assert_unavailable(reading, "not a name")
+    assert reading.error is not None
+    (reading.error + reading.raw).encode()
+
+
 def test_bybits_loan_that_is_not_told_is_refused(venues: ExchangeVenues) -> None:
     fund(venues, "bybit")
     coin = {"coin": "ETH", "walletBalance": "3", "borrowAmount": "1"}
@@ -362,8 +374,6 @@ def test_the_parts_are_read_at_once(venues: ExchangeVenues) -> None:
 
     async def run() -> timedelta:
         made = reader(venues, "binance")
-        for connection in made.connections:
-            connection.exchange.enableRateLimit = False
         try:
             [reading] = await made.read()
             assert reading.available
