@@ -75,12 +75,12 @@ class ExchangeQuotes:
         if not newest and self._problems:
             more = f" (and {len(self._problems) - 1} more)" if len(self._problems) > 1 else ""
             raise VenueError(f"{self.name}: no series could be read: {self._problems[0]}{more}")
-        times = [told.observed_at for told in newest if told.observed_at <= told.fetched_at + AHEAD_MAX]
-        self._venue_time = max(times, default=None)
-        if self._venue_time is None:
+        self._venue_time = max((told.observed_at for told in newest), default=None)
+        believed = [told.observed_at for told in newest if told.observed_at <= told.fetched_at + AHEAD_MAX]
+        if not believed:
             return newest
         listed = [each for each in self.series if each not in self._unlisted]
-        closes = await asyncio.gather(*(self._closes(each, since, self._venue_time) for each in listed))
+        closes = await asyncio.gather(*(self._closes(each, since, max(believed)) for each in listed))
         return newest + [told for found in closes for told in found]
 
     async def check(self) -> list[Finding]:
