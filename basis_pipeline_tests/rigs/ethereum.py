@@ -222,6 +222,13 @@ class AaveChain:
         """The address of one more ERC-20, which is in no registry yet."""
         return self.node.deploy(self._rich, parts().own["RigToken"].bytecode, "(string,uint8)", [symbol, decimals])
 
+    def clone(self, address: str) -> str:
+        """The address of a contract with the same code and nothing stored."""
+        code = self.node.rpc("eth_getCode", address, "latest")
+        place = address_of(f"clone of {address}")
+        self.set_code(place, code)
+        return place
+
     # Time and blocks.
 
     def advance(self, by: timedelta) -> None:
