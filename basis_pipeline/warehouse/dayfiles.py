@@ -108,12 +108,17 @@ def decimal_array(values: Sequence[Decimal | None], places: int, field: str = "v
 
     ``field`` names the column in the error. Arrow's own conversion (26.0: 0.1 to 0.2 µs a value, packing the integers
     by hand took 0.4) refuses inexact values itself; it also declines a few exact spellings, such as 0E+40, which go
-    the slow way.
+    the slow way, and takes what has more than 38 places too many for zero.
     """
+    kind = pa.decimal128(38, places)
     try:
-        return pa.array(values, type=pa.decimal128(38, places))
+        array = pa.array(values, type=kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([_exact(value, places, field) for value in values], type=pa.decimal128(38, places))
+        return pa.array([_exact(value, places, field) for value in values], type=kind)
+    for position in pc.indices_nonzero(pc.equal(array, pa.scalar(Decimal(0), kind))).to_pylist():
+        if values[position]:
+            _exact(values[position], places, field)
+    return array
 
 
 def check_files(root: Path, files: Iterable[DayFile]) -> list[str]:

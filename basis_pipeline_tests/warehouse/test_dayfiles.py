@@ -10,7 +10,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from basis_pipeline.domain.errors import UnknownNameError, WarehouseError
@@ -189,6 +189,8 @@ def test_every_integer_of_38_digits_is_a_decimal_at_either_scale(digits, places)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))
+@example(Decimal("6.47779406198198444023999484469E-28"))
+@example(Decimal("9E-57"))
 def test_any_decimal_is_stored_exactly_or_refused(value):
     try:
         stored = decimal_array([value], 18).to_pylist()
