@@ -77,6 +77,7 @@ class AaveChain:
         self.registry: Registry = DEFAULT_REGISTRY.extended(placed)
         self._rich: str = node.rpc("eth_accounts")[1]
         self._approved: set[tuple[str, str]] = set()
+        self._reorgs = 0
 
     @property
     def url(self) -> str:
@@ -249,7 +250,12 @@ class AaveChain:
         self.mine(2 * SLOTS_IN_AN_EPOCH)
 
     def reorg(self, depth: int) -> None:
-        """Replace the newest blocks by empty ones with other hashes: what happened in them has not happened."""
+        """Replace the newest blocks by empty ones with other hashes: what happened in them has not happened.
+
+        Time goes back too: the new blocks follow one second after each other.
+        """
+        self._reorgs += 1  # another miner, without which a block that was empty before would come out the same
+        self.node.rpc("anvil_setCoinbase", self.wallet(f"miner {self._reorgs}"))
         self.node.rpc("anvil_reorg", depth, [])
 
     # What the contracts say, in integers.
