@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import ccxt.async_support as ccxt
 
@@ -165,9 +165,10 @@ class Connection:
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
-    spelled = {
-        form for secret in secrets if secret for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])
-    }
+    """Each secret as it is, and as URLs and JSON write it; the longest first."""
+    spelled: set[str] = set()
+    for secret in filter(None, secrets):
+        spelled |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
     return sorted(spelled, key=len, reverse=True)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
@@ -26,8 +27,12 @@ from basis_pipeline_tests.venues.exchanges.builders import (
     reader,
 )
 
-PLANTED = [form for secret in (KEY, SECRET, PASSPHRASE) for form in (secret, quote(secret, safe=""), quote(secret))]
-ECHO = json.dumps({"code": 1, "msg": f"you sent {KEY} {SECRET} {PASSPHRASE} ?signature=abcdef0123 apiKey={KEY}"})
+PLANTED = [
+    form
+    for secret in (KEY, SECRET, PASSPHRASE)
+    for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))
+]
+ECHO = json.dumps({"code": 1, "msg": f"you sent {' '.join(PLANTED)} ?signature=abcdef0123 apiKey={KEY}"})
 
 
 def assert_clean(text: str) -> None:
@@ -62,6 +67,23 @@ def test_no_secret_shows_in_findings_or_in_what_is_kept(venues: ExchangeVenues, 
     assert_clean(repr(check(venues, venue)) + repr(read(venues, venue)))
     venues.fail("*", Answer(400, ECHO))
     assert_clean(repr(check(venues, venue)))
+
+
+@pytest.mark.parametrize("venue", list(ALL_PARTS))
+def test_no_secret_is_kept_when_a_good_answer_repeats_it(venues: ExchangeVenues, venue: str) -> None:
+    fund(venues, venue).set_balance("funding", "USDT", "1")
+
+    def with_echo(payload: Any) -> Any:
+        return (
+            [{**row, "note": PLANTED} for row in payload] if isinstance(payload, list) else {**payload, "note": PLANTED}
+        )
+
+    venues.alter("*", with_echo)
+    reading = read(venues, venue)
+    assert reading.available
+    assert '"note":["***"' in reading.raw
+    json.loads(reading.raw)
+    assert_clean(reading.raw)
 
 
 @pytest.mark.parametrize("venue", list(ALL_PARTS))
