@@ -38,6 +38,7 @@ ECHO = json.dumps({"code": 1, "msg": f"you sent {' '.join(PLANTED)} ?signature=a
 def assert_clean(text: str) -> None:
     assert not [secret for secret in PLANTED if secret in text]
     assert "signature=" not in text.replace("signature=***", "")
+    assert "recvWindow=" not in text
 
 
 @pytest.mark.parametrize("venue", list(ALL_PARTS))
