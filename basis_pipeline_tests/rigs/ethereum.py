@@ -15,9 +15,10 @@
 
 For a reader of venues: ``chain.url``, ``chain.chain_id``, ``chain.registry`` (the built-in tokens at the addresses of
 this chain), ``chain.addresses`` (``provider``, ``pool``, ``oracle``, ``data_provider``, ``multicall``, ...) and
-``chain.now`` (the newest block's time). ``v3.0.2`` (pool revision 1) rounds half up, ``v3.6`` (revision 10) in the
-protocol's favour. Reserves: WETH, USDT (6 decimals), BTC (WBTC, 8), wstETH, weETH. A bank supplied all of them and
-borrowed a part on 1 January 2024 (a start must be later), so that no index is 1 and all of them grow.
+``chain.now`` (the newest block's time); for a basis.yaml, ``chain.token_settings()``. ``v3.0.2`` (pool revision 1)
+rounds half up, ``v3.6`` (revision 10) in the protocol's favour. Reserves: WETH, USDT (6 decimals), BTC (WBTC, 8),
+wstETH, weETH. A bank supplied all of them and borrowed a part on 1 January 2024 (a start must be later), so that no
+index is 1 and all of them grow.
 
 Amounts are Decimals or decimal text in whole tokens, with no more places than the token has. There are no fees, and any
 address may send, so balances change by what a test does and by nothing else. With ``start`` the chain begins there and
@@ -99,6 +100,22 @@ class AaveChain:
 
     def block_hash(self, number: int) -> str:
         return str(self.node.rpc("eth_getBlockByNumber", hex(number), False)["hash"])
+
+    def token_settings(self) -> dict[str, dict[str, object]]:
+        """The tokens with their addresses here, as ``tokens:`` of a basis.yaml."""
+        found: dict[str, dict[str, object]] = {}
+        for token in self.registry.tokens.values():
+            if token.address is not None:
+                entry = {
+                    "kind": token.kind.value,
+                    "decimals": token.decimals,
+                    "address": token.address,
+                    "underlying": token.underlying,
+                    "rate": token.rate_name,
+                    "protocol": token.protocol,
+                }
+                found[token.symbol] = {key: value for key, value in entry.items() if value is not None}
+        return found
 
     def wallet(self, name: str) -> str:
         """The address that belongs to a name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -9,12 +10,13 @@ from basis_pipeline.domain.errors import InputError, VenueConfigError
 from basis_pipeline.domain.observations import Block, Finding, Verdict
 from basis_pipeline.domain.tokens import Registry, Token, TokenKind
 from basis_pipeline.venues.ethereum.abi import Answer, Call
-from basis_pipeline.venues.ethereum.nodes import Node
+from basis_pipeline.venues.ethereum.nodes import NoContractError, Node
 
 NATIVE = "ETH"
 ORACLE_DECIMALS = 8
 _ERC721 = bytes.fromhex("80ac58cd")
 _SIDES = {TokenKind.ATOKEN: "liquidity", TokenKind.DEBT: "debt"}
+_ADDRESS = "write 0x and 40 hex digits, in quotes"
 _CHECK_REGISTRY = "correct the token's address or decimals under `tokens:` in basis.yaml"
 
 
@@ -40,6 +42,8 @@ def tokens_on_chain(registry: Registry) -> list[Token]:
     owners: dict[str, str] = {}
     found = [token for token in registry.tokens.values() if token.address is not None]
     for token in found:
+        if not _is_address(str(token.address)):
+            raise VenueConfigError(f"tokens.{token.symbol}.address: {token.address!r} is not an address; {_ADDRESS}")
         other = owners.setdefault(str(token.address).lower(), token.symbol)
         if other != token.symbol:
             raise VenueConfigError(
@@ -77,12 +81,13 @@ async def inspect(
     node: Node, block: Block, registry: Registry, provider: str, multicall: str
 ) -> tuple[Contracts | None, list[Finding]]:
     """The contracts and a finding for each and for every token; None when they cannot be found."""
-    if not await node.code(multicall, block):
+    roles = ("getPool()", "getPriceOracle()", "getPoolDataProvider()")
+    try:
+        found = await node.multicall(multicall, {role: Call(provider, role, (), ("address",)) for role in roles}, block)
+    except NoContractError:
         remedy = "correct ethereum.multicall in basis.yaml"
         return None, [Finding(f"Multicall3 {multicall}", Verdict.FAILED, "there is no contract code", remedy)]
-    findings = [Finding(f"Multicall3 {multicall}", Verdict.OK, "has code")]
-    roles = ("getPool()", "getPriceOracle()", "getPoolDataProvider()")
-    found = await node.multicall(multicall, {role: Call(provider, role, (), ("address",)) for role in roles}, block)
+    findings = [Finding(f"Multicall3 {multicall}", Verdict.OK, "answers")]
     subject = f"PoolAddressesProvider {provider}"
     addresses = [_address(found[role]) for role in roles]
     for role, address in zip(roles, addresses, strict=True):
@@ -178,7 +183,10 @@ def same(one: str, other: str) -> bool:
 
 def wallet_address(text: str, account: str) -> str:
     """An address that calls can carry; ``InputError`` names the account."""
-    body = text.removeprefix("0x").removeprefix("0X")
-    if len(body) != 40 or not set(body.lower()) <= set("0123456789abcdef"):
-        raise InputError(f"accounts.{account}.address: {text!r} is not an Ethereum address; write 0x and 40 hex digits")
-    return "0x" + body.lower()
+    if not _is_address(text):
+        raise InputError(f"accounts.{account}.address: {text!r} is not an Ethereum address; {_ADDRESS}")
+    return text.lower()
+
+
+def _is_address(text: str) -> bool:
+    return re.fullmatch("0x[0-9a-fA-F]{40}", text) is not None

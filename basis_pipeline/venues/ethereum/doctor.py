@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 
 from basis_pipeline.domain.errors import VenueConfigError, VenueError
 from basis_pipeline.domain.observations import Block, Finding, Verdict
@@ -10,7 +11,7 @@ from basis_pipeline.domain.tokens import TokenKind
 from basis_pipeline.venues.ethereum.abi import Answer, Call
 from basis_pipeline.venues.ethereum.chain import Chain, Snapshot
 from basis_pipeline.venues.ethereum.contracts import reserve_of, tokens_on_chain
-from basis_pipeline.venues.ethereum.nodes import Node, NodeError, WrongChainError
+from basis_pipeline.venues.ethereum.nodes import NoContractError, Node, NodeError, WrongChainError
 from basis_pipeline.venues.ethereum.rounding import rounding_difference
 
 _OTHER_NODE = "check the URL and the provider, or put another node first in ethereum.rpc_urls"
@@ -43,7 +44,8 @@ async def _node(chain: Chain, node: Node) -> tuple[Finding, Block | None]:
         await chain.verify_chain(node)
         block = await chain.pin(node)
         head = await node.block("latest")
-        await node.multicall(chain.multicall, {"number": Call(chain.multicall, "getBlockNumber()")}, block)
+        with suppress(NoContractError):  # the contracts' own findings say so
+            await node.multicall(chain.multicall, {"number": Call(chain.multicall, "getBlockNumber()")}, block)
     except WrongChainError as wrong:
         remedy = "remove the node from ethereum.rpc_urls, or correct ethereum.chain_id"
         return Finding(subject, Verdict.FAILED, str(wrong), remedy), None

@@ -42,6 +42,10 @@ class WrongChainError(NodeError):
     """A node of another chain than the configured one; it is never read."""
 
 
+class NoContractError(NodeError):
+    """There is no contract where Multicall3 should be."""
+
+
 class Node:
     """One node. ``label`` is what people see of it: its place among those configured."""
 
@@ -105,19 +109,19 @@ class Node:
             raise self.error(f"gave block {which} a time that is none") from None
         return Block(self._integer(found.get("number"), "a block's number"), hash_.lower(), moment)
 
-    async def code(self, address: str, block: Block) -> bytes:
-        """The code at an address, empty where there is none."""
-        return self._bytes(await self.request("eth_getCode", address, {"blockHash": block.hash}), "eth_getCode")
-
     async def multicall(self, multicall: str, calls: Mapping[str, Call], block: Block) -> dict[str, Answer]:
-        """All the calls at this very block, in one request."""
-        data = aggregate(list(calls.values()))
-        asked = {"to": multicall, "data": "0x" + data.hex()}
+        """All the calls at this very block, in one request. ``NoContractError`` when nothing is at the address."""
+        asked = {"to": multicall, "data": "0x" + aggregate(list(calls.values())).hex()}
         answered = self._bytes(await self.request("eth_call", asked, {"blockHash": block.hash}), "eth_call")
+        if not answered and not await self._code(multicall, block):
+            raise NoContractError(f"{self.label}: there is no contract code at {multicall}")
         answers = split(calls, answered)
         if answers is None:
-            raise self.error(f"Multicall3 at {multicall} did not answer {len(calls)} calls; see ethereum.multicall")
+            raise self.error(f"{multicall} did not answer {len(calls)} calls as Multicall3 does")
         return answers
+
+    async def _code(self, address: str, block: Block) -> bytes:
+        return self._bytes(await self.request("eth_getCode", address, {"blockHash": block.hash}), "eth_getCode")
 
     async def close(self) -> None:
         await self._provider.disconnect()

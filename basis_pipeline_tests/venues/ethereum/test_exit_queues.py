@@ -91,3 +91,24 @@ def test_a_queue_that_counts_more_than_is_found_is_not_believed(chain: AaveChain
     reading = read(chain, node.url)
     assert reading.error is not None
     assert "counts 2 requests, of which 1 were found" in reading.error
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_a_queue_that_stops_answering_makes_the_account_unavailable(chain: AaveChain, queue: str) -> None:
+    request = chain.request_exit(chain.wallet("alice"), queue, "3")
+    chain.finalize_exit(queue, request, "3")
+    address, code = chain.tokens[queue], chain.node.rpc("eth_getCode", chain.tokens[queue], "latest")
+
+    async def question(reader: EthereumReader) -> list[Reading]:
+        await reader.read()
+        chain.set_code(address, "0x60006000fd")
+        (broken,) = await reader.read()
+        chain.set_code(address, code)
+        (mended,) = await reader.read()
+        return [broken, mended]
+
+    broken, mended = ask(chain, question=question)
+    assert broken.error is not None
+    assert broken.error.startswith(f"{queue}: ")
+    assert address in broken.error
+    assert mended.balances == {queue: Decimal(3)}

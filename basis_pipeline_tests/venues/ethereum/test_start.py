@@ -80,6 +80,15 @@ def test_wrong_multicall_and_wrong_provider(chain: AaveChain) -> None:
     assert f"getPool() of {usdt} reverted" in refused(chain, pool_addresses_provider=usdt)
 
 
+def test_a_market_without_an_oracle(chain: AaveChain) -> None:
+    admin = chain.node.rpc("eth_accounts")[0]
+    chain.node.send(admin, chain.addresses["provider"], "setPriceOracle(address)", ["0x" + "00" * 20])
+    assert "getPriceOracle() is not set" in refused(chain)
+    price_source = chain.addresses["price:BTC"]
+    chain.node.send(admin, chain.addresses["provider"], "setPriceOracle(address)", [price_source])
+    assert f"Aave oracle {price_source.lower()}" in refused(chain)
+
+
 def test_the_built_in_addresses_are_refused_on_a_chain_without_them(chain: AaveChain) -> None:
     assert DEFAULT_REGISTRY.token("USDT").address in refused(chain, registry=DEFAULT_REGISTRY)
 
@@ -104,6 +113,11 @@ def test_tokens_that_cannot_be_read(chain: AaveChain, fields: dict[str, Any], ex
     with pytest.raises(VenueConfigError) as caught:
         read(chain, registry=chain.registry.extended([token]))
     assert expected in str(caught.value)
+
+
+def test_a_token_whose_address_is_none(chain: AaveChain) -> None:
+    with pytest.raises(VenueConfigError, match=r"tokens\.KING\.address: '0x12' is not an address"):
+        read(chain, registry=changed(chain, "KING", address="0x12"))
 
 
 def test_settings_that_cannot_be_right(chain: AaveChain) -> None:
