@@ -66,8 +66,9 @@ if new then published, snapshot = tonumber(ARGV[2]), 0 end
 local sequence = tonumber(ARGV[5])
 local turn = ARGV[6] ~= '' and published == sequence - 1
 if ARGV[6] ~= '' and not turn then return published end
-if tonumber(ARGV[3]) > snapshot then
-    snapshot = tonumber(ARGV[3])
+local newest = tonumber(ARGV[3])
+if newest > snapshot or (newest > 0 and newest == snapshot and redis.call('EXISTS', KEYS[1]) == 0) then
+    snapshot = newest
     redis.call('SET', KEYS[1], ARGV[4])
 end
 if turn then
@@ -173,6 +174,7 @@ class Publisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failures = 0
         self._retry_at = 0.0
+        self._closing = False
 
     async def start(self) -> None:
         """Publish what is due and go on watching. Nothing happens if it is started already."""
@@ -209,9 +211,10 @@ class Publisher:
     async def close(self) -> None:
         """Publish what is due if Redis is there, note how far it is, and let go of the connection."""
         if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+            # Not cancelled: the client sometimes takes a cancellation for a timeout, and the watcher would go on.
+            self._closing = True
+            self._wake.set()
+            await self._watcher
             self._watcher = None
             await self.catch_up()
             self._note()
@@ -228,14 +231,16 @@ class Publisher:
                 _log.warning("the ledger cannot be read to publish it", portfolio=self._portfolio, error=str(error))
 
     async def _watch(self) -> None:
-        while True:
+        own = asyncio.current_task()
+        while not self._closing and not (own and own.cancelling()):  # the client may have swallowed it
+            pause_s = self._retry_at - time.monotonic() if self._failures else WATCH_INTERVAL_S
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(WATCH_INTERVAL_S):
+                async with asyncio.timeout(pause_s):
                     await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(self._retry_at - time.monotonic())
-            await self.catch_up(BATCH)
-            self._note()
+            if time.monotonic() >= self._retry_at and not self._closing:
+                await self.catch_up(BATCH)
+                self._note()
 
     async def _drain(self, entries_max: int) -> None:
         """Publish what follows Redis's cursor, in order, at most so many entries."""

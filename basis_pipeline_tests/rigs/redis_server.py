@@ -6,7 +6,9 @@ a restarted one has forgotten everything. Works without pytest.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import random
 import shutil
 import signal
 import socket
@@ -111,8 +113,13 @@ class RedisServer:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now.
+
+    Below those that the system gives out by itself: a client that keeps connecting to such a port while the server is
+    away ends up connected to itself, and the port is taken when the server comes back.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
