@@ -16,8 +16,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine, Row
 
 from basis_pipeline.domain.errors import InputError
+from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import decimal_places, parse_decimal
 from basis_pipeline.domain.observations import MarketObservation
+from basis_pipeline.domain.quotes import AHEAD_MAX
 from basis_pipeline.ledger.database import reading, writing
 from basis_pipeline.ledger.schema import market_observations
 from basis_pipeline.ledger.types import UtcTime
@@ -47,7 +49,7 @@ def record(engine: Engine, observations: Iterable[MarketObservation]) -> int:
     """Keep the observations, all or none; returns how many were new.
 
     Of two values of a series at the same time the first stays, whoever brings the other. ``InputError`` names an
-    observation that cannot be one: not positive, not finite, too large or too fine, or a time without zone.
+    observation that cannot be one: not positive, not finite, too large or too fine, a time without zone or to come.
     """
     first_of: dict[tuple[str, str, str, datetime], MarketObservation] = {}
     for each in observations:
@@ -155,4 +157,8 @@ def refusal(given: MarketObservation) -> str | None:
     for field, moment in (("observed_at", given.observed_at), ("fetched_at", given.fetched_at)):
         if moment.tzinfo is None:
             return f"{name}: {field} {moment} has no time zone; give UTC"
+    if given.observed_at > given.fetched_at + AHEAD_MAX:
+        return (
+            f"{name}: its time {iso(given.observed_at)} has not come yet; check this machine's clock and the source's"
+        )
     return None

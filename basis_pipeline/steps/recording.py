@@ -10,9 +10,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from basis_pipeline.domain.errors import BasisError
-from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.observations import MarketObservation, QuoteSource
-from basis_pipeline.domain.quotes import AHEAD_MAX, WantedSeries
+from basis_pipeline.domain.quotes import WantedSeries
 from basis_pipeline.ledger import market_observations
 from basis_pipeline.market.recorded import FILLED_WITHIN
 from basis_pipeline.market.routing import Routing
@@ -114,7 +113,7 @@ def _record(ports: Ports, found: Sequence[tuple[str, list[MarketObservation], li
     for name, observed, problems in found:
         usable = []
         for each in observed:
-            reason = _refusal(each)
+            reason = market_observations.refusal(each)
             if reason is None:
                 usable.append(each)
             else:
@@ -124,11 +123,3 @@ def _record(ports: Ports, found: Sequence[tuple[str, list[MarketObservation], li
         for problem in problems:
             _log.warning("market_source_problem", source=name, problem=problem)
     return RecordingReport(tuple(reports))
-
-
-def _refusal(given: MarketObservation) -> str | None:
-    reason = market_observations.refusal(given)
-    if reason is None and given.observed_at > given.fetched_at + AHEAD_MAX:
-        name = " ".join(given[:3])
-        reason = f"{name}: its time {iso(given.observed_at)} has not come yet; check this machine's clock"
-    return reason

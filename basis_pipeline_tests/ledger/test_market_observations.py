@@ -122,6 +122,7 @@ def test_two_writers_with_the_same_observations_record_each_once(engine: Engine)
         ({"value": 3000.5}, "is a float, which is not exact"),
         ({"value": Decimal(1).scaleb(-28)}, "more than 27 decimal places"),
         ({"symbol": ""}, "must not be empty"),
+        ({"observed_at": hour(2.1)}, "its time 2024-05-12T02:06:00Z has not come yet"),
         ({"observed_at": datetime(2024, 5, 12)}, "observed_at 2024-05-12 00:00:00 has no time zone"),  # noqa: DTZ001
     ],
 )
