@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +25,7 @@ MINED_SECONDS_MAX = 20
 SLOTS_IN_AN_EPOCH = 2
 """With 2, the safe block is 2 and the finalized block 4 behind the head."""
 
+_LISTENING = re.compile(rf"Listening on {re.escape(HOST)}:(\d+)\s")
 _SIGNATURE = re.compile(r"\w+(\(.*\))")
 _GAS = hex(16_000_000)
 
@@ -41,36 +41,33 @@ class Anvil:
         self.chain_id = chain_id
         self._ids = itertools.count(1)
         self._states = tempfile.mkdtemp(prefix="basis-anvil-")  # about 0.6 MB a block; removed when it stops
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            self.port: int = probe.getsockname()[1]
-        command = [str(program), "--host", HOST, "--port", str(self.port), "--chain-id", str(chain_id), "--quiet"]
+        self._output = Path(self._states) / "output.txt"
+        command = [str(program), "--host", HOST, "--port", "0", "--chain-id", str(chain_id)]
         command += ["--slots-in-an-epoch", str(SLOTS_IN_AN_EPOCH), "--auto-impersonate", "--cache-path", self._states]
         command += ["--gas-price", "0", "--block-base-fee-per-gas", "0", "--balance", "1000000000"]
         command += [] if timestamp is None else ["--timestamp", str(timestamp)]
         command += [] if state is None else ["--load-state", str(state)]
         environment = {**os.environ, "NO_PROXY": HOST}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-        )
-        self._await_start()
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+            )
+        self.port = self._await_start()
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
-    def _await_start(self) -> None:
+    def _await_start(self) -> int:
+        """The port it chose: asked of itself, since a port chosen beforehand may be somebody else's by now."""
         deadline = time.monotonic() + START_SECONDS_MAX
-        while True:
-            try:
-                self.rpc("eth_chainId")
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self.stop()
-                    raise NodeError(f"anvil did not start within {START_SECONDS_MAX} s") from None
-                time.sleep(0.02)
-            else:
-                return
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if found := _LISTENING.search(self._output.read_text(encoding="utf-8", errors="replace")):
+                return int(found[1])
+            time.sleep(0.01)
+        said = self._output.read_text(encoding="utf-8", errors="replace").strip()
+        self.stop()
+        raise NodeError(f"anvil did not start within {START_SECONDS_MAX} s: {said[-300:]}")
 
     def stop(self) -> None:
         """End the process and remove what it wrote; safe to call twice."""

@@ -50,7 +50,7 @@ class ChainQuotes:
         return self._problems
 
     async def observe(self, since: datetime) -> Sequence[MarketObservation]:
-        """The newest values, unless their block is not after ``since``."""
+        """The values of the block that is read now, whenever ``since`` is. ``VenueError`` when no node can be read."""
         self._problems = ()
         snapshot = await self.chain.snapshot(())
         self._problems = snapshot.problems
