@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from basis_pipeline.domain.errors import ConfigError, InputError
+from basis_pipeline.domain.instants import Clock
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.ledger.database import sqlite_url
-from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.ledger.ledger import Ledger, utc_now
 from basis_pipeline.ledger.market_observations import MarketObservations
 from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.market.history import MarketHistory
@@ -39,6 +40,7 @@ class Home:
     registry: Registry
     ledger: Ledger
     known_market: MarketHistory | None = None
+    clock: Clock = utc_now
 
     @property
     def live(self) -> bool:
@@ -75,7 +77,9 @@ class Home:
     def ports(self, progress: Progress = no_progress) -> Ports:
         """What the steps work with."""
         grace = self.settings.superseded_files_kept
-        return Ports(self.path, self.ledger, self.market, self.registry, progress=progress, superseded_files_kept=grace)
+        return Ports(
+            self.path, self.ledger, self.market, self.registry, self.clock, progress, superseded_files_kept=grace
+        )
 
     def all_days(self) -> DayRange:
         """From the earliest portfolio's start to the last day there is.
@@ -89,11 +93,11 @@ class Home:
 
     def last_day(self) -> date:
         """The current day: today in UTC when live, in a backtest the day at which market data ends."""
-        return datetime.now(UTC).date() if self.live else self.history.span()[1].date()
+        return self.clock().date() if self.live else self.history.span()[1].date()
 
 
 @contextmanager
-def open_home(path: Path | str, known_market: MarketHistory | None = None) -> Iterator[Home]:
+def open_home(path: Path | str, known_market: MarketHistory | None = None, clock: Clock = utc_now) -> Iterator[Home]:
     """Open a home; its portfolios are in the ledger afterwards. Closed when the block ends.
 
     ``known_market`` is the market of an earlier opening: used again, so that its files are not read again, unless the
@@ -103,10 +107,10 @@ def open_home(path: Path | str, known_market: MarketHistory | None = None) -> It
     settings = load_settings(path)
     registry = settings.registry()
     path.mkdir(parents=True, exist_ok=True)
-    with Ledger(ledger_url(settings, path), registry) as ledger:
+    with Ledger(ledger_url(settings, path), registry, clock) as ledger:
         for name, portfolio in settings.portfolios.items():
             ledger.register(Terms(name, portfolio.share_class, portfolio.initial_capital, portfolio.start))
-        yield Home(path, settings, registry, ledger, known_market)
+        yield Home(path, settings, registry, ledger, known_market, clock)
 
 
 def ledger_url(settings: Settings, home: Path) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from basis_pipeline.domain.errors import InputError
+
+Clock = Callable[[], datetime]
+"""Tells the time in UTC. Everything that needs to know it is handed one, so that a simulated day can have its own."""
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

@@ -7,7 +7,7 @@ up with what others wrote before anything is validated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from basis_pipeline.domain.changes import BalanceUpdate, Trigger, canonical_content
 from basis_pipeline.domain.errors import BookError, DuplicateIdError, LedgerError, LedgerMovedError, UnknownNameError
-from basis_pipeline.domain.instants import iso
+from basis_pipeline.domain.instants import Clock, iso
 from basis_pipeline.domain.intake import parse_update
 from basis_pipeline.domain.positions import Book
 from basis_pipeline.domain.reversal import check_mirror, mirror_image, reversal_id
@@ -40,7 +40,6 @@ from basis_pipeline.ledger.schema import entries, legs, portfolios
 from basis_pipeline.ledger.snapshot import LedgerSnapshot, take_snapshot
 from basis_pipeline.ledger.terms import Terms, check_same_terms, check_terms
 
-Clock = Callable[[], datetime]
 _Known = dict[str, tuple[str, int]]
 """Content hash and sequence of entries by their id."""
 _IDS_PER_QUERY = 500
@@ -111,14 +110,15 @@ class _Cached(NamedTuple):
     book: Book
 
 
-def _utc_now() -> datetime:
+def utc_now() -> datetime:
+    """The machine's clock: the one to use unless another is given."""
     return datetime.now(UTC)
 
 
 class Ledger:
     """The append-only ledger behind one database URL. Use it as a context manager, or ``close`` it."""
 
-    def __init__(self, url: str, registry: Registry = DEFAULT_REGISTRY, clock: Clock = _utc_now) -> None:
+    def __init__(self, url: str, registry: Registry = DEFAULT_REGISTRY, clock: Clock = utc_now) -> None:
         self.registry = registry
         self._clock = clock
         self._books: dict[str, _Cached] = {}

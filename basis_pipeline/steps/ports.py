@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from basis_pipeline.domain.errors import InputError
-from basis_pipeline.domain.instants import days_between
+from basis_pipeline.domain.instants import Clock, days_between
 from basis_pipeline.domain.quotes import AskableDay, Market, Quote, Rate
 from basis_pipeline.domain.tokens import Registry
-from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.ledger.ledger import Ledger, utc_now
 from basis_pipeline.warehouse.garbage import GRACE
 
 Progress = Callable[[str, int, int], None]
@@ -47,10 +47,6 @@ def no_progress(_step: str, _done: int, _total: int) -> None:
     """The default: nobody watches."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Ports:
     """The home's directory, its ledger, its market and the tokens they speak of."""
@@ -59,7 +55,7 @@ class Ports:
     ledger: Ledger
     market: MarketSource
     registry: Registry
-    clock: Callable[[], datetime] = _utc_now
+    clock: Clock = utc_now
     progress: Progress = no_progress
     superseded_files_kept: timedelta = GRACE
 

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from basis_pipeline.domain.errors import BasisError
+from basis_pipeline.domain.instants import Clock
 from basis_pipeline.domain.observations import Reading, VenueReader
-from basis_pipeline.ledger.ledger import Clock
 
 CANCELLATION_GRACE = timedelta(seconds=1)
 """How long a reader that is late may take to let go of its connections."""
@@ -61,6 +62,8 @@ def _answer_of(task: asyncio.Task[list[Reading]], /) -> tuple[list[Reading], str
     error = task.exception()
     if error is None:
         return task.result(), "the reader did not answer for this account"
+    if isinstance(error, BasisError):  # a chain that is not the configured one
+        return [], str(error)
     # The message is left out: it may hold the URL of a node, which is a secret. The frames lead to the defect.
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error("a venue reader raised, which is a defect", error=type(error).__name__, frames=frames)
