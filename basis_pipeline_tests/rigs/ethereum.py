@@ -27,8 +27,8 @@ blocks, like ``advance``, run ahead of it).
 
 Knobs: ``set_rate`` and ``set_price`` (conversion rate, oracle price in USD), ``break_call`` and ``mend_call`` (one
 function of a token reverts), ``set_decimals``, ``set_eth``, ``set_code``, ``mine``, ``reorg``, ``request_exit``,
-``finalize_exit`` and ``claim_exit`` (Lido's and EtherFi's queues). What contracts say for themselves, as integers:
-``balance_of``, ``scaled_balance_of``, ``liquidity_index``, ``debt_index``.
+``finalize_exit`` and ``claim_exit`` (Lido's and EtherFi's queues), ``set_claim`` (unclaimed rewards). What contracts
+say for themselves, as integers: ``balance_of``, ``scaled_balance_of``, ``liquidity_index``, ``debt_index``.
 
 ``RigUnavailable`` says what a machine lacks (npm, node, packages). The first start builds for about half a minute and
 keeps the result in a cache (see ``ethereum_build``).
@@ -205,6 +205,11 @@ class AaveChain:
 
     def claim_exit(self, queue: str, request: int) -> None:
         self.node.send(self._rich, self.tokens[queue], "claim(uint256)", [request])
+
+    def set_claim(self, wallet: str, token: str, amount: Amount) -> None:
+        """Rewards that Aave owes a wallet until they are claimed."""
+        arguments = [wallet, self.tokens[token], self.units(token, amount)]
+        self.node.send(self._rich, self.addresses["rewards"], "setClaim(address,address,uint256)", arguments)
 
     # Knobs.
 

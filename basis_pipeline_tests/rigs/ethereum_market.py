@@ -108,7 +108,7 @@ def deploy(node: Anvil, parts: Parts, version: str) -> Deployed:
 
     sources = {r.token: own.new("RigPrice", "(int256)", int(r.price * 10**8)) for r in RESERVES}
     aave = _Deployer(node, parts.aave(version), _V302_LIBRARIES if older else _V36_LIBRARIES)
-    contracts = _market(aave, tokens, sources, older)
+    contracts = {**_market(aave, tokens, sources, older), "rewards": own.new("RigRewards")}
     _list_reserves(aave, contracts, tokens, older)
     for reserve in RESERVES:
         asset = tokens[reserve.token]
@@ -190,14 +190,14 @@ def _list_reserves(aave: _Deployer, contracts: Mapping[str, str], tokens: Mappin
             ),
         )
     else:
-        a_token = aave.new("ATokenInstance", "(address,address,address)", pool, NOBODY, TREASURY)
-        variable = aave.new("VariableDebtTokenInstance", "(address,address)", pool, NOBODY)
+        a_token = aave.new("ATokenInstance", "(address,address,address)", pool, contracts["rewards"], TREASURY)
+        variable = aave.new("VariableDebtTokenInstance", "(address,address)", pool, contracts["rewards"])
         rates = encode(["(uint16,uint32,uint32,uint32)"], [(8000, 0, 400, 7500)])
     rows = []
     for reserve in RESERVES:
         asset, names = tokens[reserve.token], [f"a{reserve.name}"] * 2 + [f"variableDebt{reserve.name}"] * 2
         if older:
-            head = (a_token, stable, variable, reserve.decimals, strategy, asset, TREASURY, NOBODY)
+            head = (a_token, stable, variable, reserve.decimals, strategy, asset, TREASURY, contracts["rewards"])
             rows.append((*head, *names, *[f"stableDebt{reserve.name}"] * 2, b""))
         else:
             rows.append((a_token, variable, asset, *names, b"", rates))

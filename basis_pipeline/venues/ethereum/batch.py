@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from basis_pipeline.domain.aave import RAY, RAY_PLACES
-from basis_pipeline.domain.numbers import CONTEXT, VALUE_LIMIT, divide, quantize_value
+from basis_pipeline.domain.numbers import CONTEXT, VALUE_LIMIT, canonical, divide, quantize_value
 from basis_pipeline.domain.observations import Block, Health, MarketObservation
 from basis_pipeline.domain.tokens import Registry, Token, TokenKind
 from basis_pipeline.venues.ethereum.abi import Answer, Call, brief
@@ -116,13 +116,36 @@ def balance_tokens(registry: Registry) -> list[Token]:
 
 
 def wallet_calls(address: str, registry: Registry, contracts: Contracts, multicall: str) -> dict[str, Call]:
-    """The wallet's ETH, its tokens (scaled for a- and debt tokens) and its account at Aave."""
+    """The wallet's ETH, its tokens (scaled for a- and debt tokens), its account and its rewards at Aave."""
     calls = {f"{address}:{NATIVE}": Call(multicall, "getEthBalance(address)", (address,))}
     for token in balance_tokens(registry):
         signature = "scaledBalanceOf(address)" if token.kind in _SCALED else "balanceOf(address)"
         calls[f"{address}:{token.symbol}"] = Call(str(token.address), signature, (address,))
     data = Call(contracts.pool, "getUserAccountData(address)", (address,), _ACCOUNT_DATA)
-    return {**calls, f"{address}:account": data}
+    calls[f"{address}:account"] = data
+    if contracts.rewards is not None:
+        assets = tuple(str(token.address) for token in tokens_on_chain(registry) if token.kind in _SCALED)
+        signature, returns = "getAllUserRewards(address[],address)", ("address[]", "uint256[]")
+        calls[f"{address}:rewards"] = Call(contracts.rewards, signature, (assets, address), returns)
+    return calls
+
+
+def claimable_rewards(address: str, registry: Registry, answers: Answers) -> list[str]:
+    """Rewards the wallet could claim, for people; in the books they are nothing until they are claimed."""
+    answer = answers.get(f"{address}:rewards")
+    if answer is None or answer.values is None:
+        return []
+    by_address = {str(token.address).lower(): token for token in tokens_on_chain(registry)}
+    owed: dict[str, int] = {}
+    for reward, amount in zip(*answer.values, strict=False):
+        owed[reward] = max(amount, owed.get(reward, 0))
+    return [
+        f"{canonical(exact(amount, token.decimals))} {token.symbol}"
+        if (token := by_address.get(reward.lower())) is not None
+        else f"{amount} units of {reward}"
+        for reward, amount in owed.items()
+        if amount
+    ]
 
 
 def balances(address: str, registry: Registry, answers: Answers) -> tuple[dict[str, Decimal], list[str]]:

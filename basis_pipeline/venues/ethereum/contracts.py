@@ -29,12 +29,16 @@ class Reserve(NamedTuple):
 
 
 class Contracts(NamedTuple):
-    """The market's contracts, and the pool's revision, which decides how it rounds."""
+    """The market's contracts, and the pool's revision, which decides how it rounds.
+
+    ``rewards`` is the controller at which rewards can be claimed; None where the a-tokens name none.
+    """
 
     pool: str
     oracle: str
     data_provider: str
     revision: int
+    rewards: str | None = None
 
 
 def tokens_on_chain(registry: Registry) -> list[Token]:
@@ -102,7 +106,8 @@ async def inspect(
     revision = answers["revision"].value
     findings += _market_findings(pool, oracle, answers)
     findings += [_token_finding(registry, token, answers) for token in tokens_on_chain(registry)]
-    return Contracts(pool, oracle, data_provider, revision or 0), findings
+    rewards = _address(answers["rewards"]) if "rewards" in answers else None
+    return Contracts(pool, oracle, data_provider, revision or 0, rewards), findings
 
 
 def refuse_failed(findings: list[Finding]) -> None:
@@ -120,6 +125,8 @@ def _checks(registry: Registry, pool: str, oracle: str, data_provider: str) -> d
         calls[f"reserve {reserve.name}"] = Call(data_provider, signature, asset, returns)
     for token in tokens_on_chain(registry):
         address = str(token.address)
+        if token.kind is TokenKind.ATOKEN:
+            calls["rewards"] = Call(address, "getIncentivesController()", (), ("address",))
         if token.kind is TokenKind.LOCKED:
             calls[token.symbol] = Call(address, "supportsInterface(bytes4)", (_ERC721,), ("bool",))
         else:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from basis_pipeline.domain.errors import VenueConfigError, VenueError
 from basis_pipeline.domain.observations import Block, Finding, Verdict
 from basis_pipeline.domain.tokens import TokenKind
+from basis_pipeline.venues.ethereum import batch
 from basis_pipeline.venues.ethereum.abi import Answer, Call
 from basis_pipeline.venues.ethereum.chain import Chain, Snapshot
 from basis_pipeline.venues.ethereum.contracts import reserve_of, tokens_on_chain
@@ -63,6 +64,10 @@ async def _trial(chain: Chain, wallets: Collection[str]) -> list[Finding]:
         for problem in snapshot.problems
     ]
     findings.append(Finding("ethereum market", Verdict.OK, f"{len(snapshot.market)} series at one block"))
+    for wallet in wallets:
+        for owed in batch.claimable_rewards(wallet, chain.registry, snapshot.answers):
+            message = f"{owed} can be claimed at Aave; it is in the books once it is claimed"
+            findings.append(Finding(f"rewards of {wallet}", Verdict.OK, message))
     node = next(node for node in chain.nodes if node.label == snapshot.node)
     calls = _rounding_calls(chain, snapshot, wallets)
     answers = await node.multicall(chain.multicall, calls, snapshot.block) if calls else {}

@@ -241,3 +241,25 @@ contract RigEtherFiQueue is RigReceipts {
         return claimable[id];
     }
 }
+
+/// The part of Aave's rewards controller that tokens call and a reader of claims asks.
+contract RigRewards {
+    address[] private rewards;
+    mapping(address => mapping(address => uint256)) private claimable;
+
+    function handleAction(address, uint256, uint256) external {}
+
+    function setClaim(address user, address reward, uint256 amount) external {
+        rewards.push(reward);
+        claimable[user][reward] = amount;
+    }
+
+    function getAllUserRewards(
+        address[] calldata,
+        address user
+    ) external view returns (address[] memory list, uint256[] memory amounts) {
+        list = rewards;
+        amounts = new uint256[](list.length);
+        for (uint256 i = 0; i < list.length; i++) amounts[i] = claimable[user][list[i]];
+    }
+}

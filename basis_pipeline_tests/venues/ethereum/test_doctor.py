@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 from basis_pipeline.domain.observations import Finding, Verdict
 from basis_pipeline_tests.rigs.ethereum import AaveChain
 from basis_pipeline_tests.rigs.ethereum_proxy import SECRET, NodeProxy
-from basis_pipeline_tests.venues.ethereum.builders import ask
+from basis_pipeline_tests.venues.ethereum.builders import ask, read
 
 
 def failed(findings: list[Finding]) -> dict[str, Finding]:
@@ -72,3 +73,27 @@ def test_a_rate_that_reverts_is_a_warning(chain: AaveChain) -> None:
     wrong = failed(list(ask(chain, question=lambda reader: reader.check())))
     assert [finding.verdict for finding in wrong.values()] == [Verdict.WARNING]
     assert "etherfi:weETHETH:oracle" in wrong["ethereum market"].message
+
+
+def test_rewards_that_wait_to_be_claimed_are_told_and_are_no_balance(market: AaveChain) -> None:
+    alice, unknown = market.wallet("alice"), market.new_token("NEW")
+    market.set_claim(alice, "ETHFI", "12.5")
+    market.node.send(
+        alice, market.addresses["rewards"], "setClaim(address,address,uint256)", [market.wallet("alice"), unknown, 77]
+    )
+    findings = ask(market, question=lambda reader: reader.check(), wallets=("alice", "bob"))
+    told = [finding.message for finding in findings if finding.subject.startswith("rewards of")]
+    assert told == [
+        "12.5 ETHFI can be claimed at Aave; it is in the books once it is claimed",
+        f"77 units of {unknown.lower()} can be claimed at Aave; it is in the books once it is claimed",
+    ]
+    reading = read(market)
+    assert reading.balances == {}
+    assert '"rewards"' in reading.raw
+
+
+def test_claims_that_cannot_be_read_cost_nothing_else(chain: AaveChain) -> None:
+    chain.give(chain.wallet("alice"), "USDT", "5")
+    chain.set_code(chain.addresses["rewards"], "0x60006000fd")
+    assert read(chain).balances == {"USDT": Decimal(5)}
+    assert failed(list(ask(chain, question=lambda reader: reader.check()))) == {}
