@@ -10,29 +10,25 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from basis_pipeline.domain.errors import ConfigError
+from basis_pipeline.domain.instants import Clock
 from basis_pipeline.domain.observations import Account, Finding, QuoteSource, Reading, VenueReader, Verdict
 from basis_pipeline.domain.reconciliation import Rules, Tolerance
 from basis_pipeline.domain.tokens import WALLET
 from basis_pipeline.home import Home
 from basis_pipeline.settings import Settings, config_path
 from basis_pipeline.settings.secrets import reveal
+from basis_pipeline.steps.opening import is_unopened
 from basis_pipeline.steps.ports import Ports
 from basis_pipeline.steps.reconciliation import ReconciliationReport, reconcile
 from basis_pipeline.steps.recording import RecordingReport, record_market, wanted_now
 
 MARKETS_FOLDER = "markets"
 """Where in the home the exchanges' contract sizes are kept, so that not every reading asks for them."""
-
-
-def utc_now() -> datetime:
-    """The clock that readings are stamped with."""
-    return datetime.now(UTC)
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -56,10 +52,11 @@ class Unopened:
 
     accounts: Sequence[Account]
     reason: str
+    clock: Clock
 
     async def read(self) -> Sequence[Reading]:
         """Every account is unavailable, for this reason."""
-        now = utc_now()
+        now = self.clock()
         return [Reading.unavailable(account, self.reason, now, now) for account in self.accounts]
 
     async def check(self) -> Sequence[Finding]:
@@ -84,19 +81,19 @@ async def open_readers(home: Home, portfolio: str | None = None) -> AsyncIterato
     wallets = [account for account in accounts if account.venue == WALLET]
     async with AsyncExitStack() as stack:
         exchanges = [account for account in accounts if account not in wallets]
-        readers = [_prepared([account], partial(_exchange, home, account)) for account in exchanges]
+        readers = [_prepared(home, [account], partial(_exchange, home, account)) for account in exchanges]
         if wallets:
-            readers.insert(0, _prepared(wallets, partial(_ethereum, home, wallets)))
+            readers.insert(0, _prepared(home, wallets, partial(_ethereum, home, wallets)))
         for reader in readers:
             stack.push_async_callback(reader.close)
         yield readers
 
 
-def _prepared(accounts: Sequence[Account], prepare: Callable[[], VenueReader]) -> VenueReader:
+def _prepared(home: Home, accounts: Sequence[Account], prepare: Callable[[], VenueReader]) -> VenueReader:
     try:
         return prepare()
     except ConfigError as error:
-        return Unopened(accounts, str(error))
+        return Unopened(accounts, str(error), home.clock)
 
 
 def _ethereum(home: Home, wallets: Sequence[Account]) -> VenueReader:
@@ -117,7 +114,7 @@ def _chain(home: Home) -> dict[str, Any]:
         "pool_addresses_provider": given.pool_addresses_provider,
         "multicall": given.multicall,
         "request_timeout": given.request_timeout,
-        "clock": utc_now,
+        "clock": home.clock,
     }
 
 
@@ -148,7 +145,7 @@ def _exchange(home: Home, account: Account) -> VenueReader:
         ),
         registry=home.registry,
         gateway=home.settings.exchange_gateway,
-        clock=utc_now,
+        clock=home.clock,
         markets_cache=home.path / MARKETS_FOLDER / f"{account.venue}.json",
     )
 
@@ -168,7 +165,7 @@ async def open_quote_sources(home: Home) -> AsyncIterator[list[QuoteSource]]:
         if given.rpc_urls or given.rpc_urls_file:
             sources.append(ChainQuotes(**_chain(home)))
         for venue, series in wanted_now(home.ports(), home.routing).items():
-            sources.append(exchange_quotes(venue, series, gateway, utc_now))
+            sources.append(exchange_quotes(venue, series, gateway, home.clock))
         for source in sources:
             stack.push_async_callback(source.close)
         yield sources
@@ -188,7 +185,14 @@ def redis_url(home: Home) -> str | None:
 
 
 async def reconcile_accounts(home: Home, ports: Ports, portfolio: str | None = None) -> ReconciliationReport:
-    """Read the accounts now, all or one portfolio's, compare them with the ledger and adjust it as the settings say."""
+    """Read the accounts now, all or one portfolio's, compare them with the ledger and adjust it as the settings say.
+
+    Before books are opened the market is recorded, because opening values what is there.
+    """
+    snapshot = ports.ledger.snapshot()
+    concerned = {account.portfolio for account in home.settings.accounts.values()}
+    if any(is_unopened(snapshot, name) for name in concerned if portfolio in (None, name)):
+        await record_market_now(home, ports)
     async with open_readers(home, portfolio) as readers:
         return await reconcile(ports, readers, rules_of(home.settings))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from basis_pipeline.cli.output import counted
@@ -72,7 +72,7 @@ def _recorded(home: Home) -> Finding:
         return Finding(
             "market data", Verdict.WARNING, "nothing was recorded yet", "start the schedules: `basis ui` runs them"
         )
-    age = datetime.now(UTC) - known.newest
+    age = home.clock() - known.newest
     if age > _MARKET_AGE_MAX:
         return Finding(
             "market data",

@@ -86,7 +86,8 @@ def _check_worth(
 ) -> None:
     """``ReconciliationError`` unless the book is worth the capital, within the opening tolerance."""
     share_class = snapshot.state(portfolio).share_class
-    at = max(reading.observed_at for reading in readings)
+    # A block may carry a time a little after ours, and its prices with it.
+    at = max(max(reading.observed_at, reading.as_of) for reading in readings)
     sheet = Sheet(ports.market.window(at, at), ports.registry, [at])
     lines, missing = sheet.lines(describe_book(book, ports.registry), share_class, 0)
     if missing:

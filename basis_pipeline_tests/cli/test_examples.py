@@ -21,10 +21,13 @@ from basis_pipeline_tests.cli.builders import (
     needs_dagster_runs,
     write_journal,
 )
+from basis_pipeline_tests.live_homes import live_home
 
 SERVES = "ui"
 BEGINS = ("init", "demo")
 NEEDS_DAGSTER = ("materialize", "demo")
+NEEDS_VENUES = ("reconcile",)
+"""Their examples are run on a live home of their own, whose portfolio is the one that examples speak of."""
 COMMANDS = [command.name for command in app.registered_commands]
 
 
@@ -45,7 +48,7 @@ def test_help_shows_each_example_on_a_line_of_its_own(command: str) -> None:
     [
         pytest.param(name, marks=[needs_dagster_runs, pytest.mark.slow] if name in NEEDS_DAGSTER else [])
         for name in sorted(EXAMPLES)
-        if name != SERVES
+        if name not in (SERVES, *NEEDS_VENUES)
     ],
 )
 def test_every_example_works(command: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +62,14 @@ def test_every_example_works(command: str, request: pytest.FixtureRequest, monke
     write_journal(directory / "february.jsonl.gz", funding(3))
     for example in EXAMPLES[command]:
         run_example(example, directory)
+
+
+@pytest.mark.parametrize("command", NEEDS_VENUES)
+def test_every_example_works_on_venues(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with live_home(tmp_path / "data", monkeypatch, portfolio="lending"):
+        monkeypatch.chdir(tmp_path)
+        for example in EXAMPLES[command]:
+            run_example(example, tmp_path)
 
 
 def run_example(example: str, directory: Path) -> None:

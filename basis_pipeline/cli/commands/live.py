@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -50,7 +49,7 @@ def doctor(*, home: HomeOption) -> None:
 @examples(
     "reconcile",
     "basis reconcile",
-    "basis reconcile --portfolio default --format json",
+    "basis reconcile --portfolio lending --format json",
 )
 def reconcile(*, portfolio: OnlyPortfolioOption = None, form: FormatOption = Format.TABLE, home: HomeOption) -> None:
     """Read every account once, now, and compare it with the ledger; drift that stands is adjusted, or only told.
@@ -62,22 +61,27 @@ def reconcile(*, portfolio: OnlyPortfolioOption = None, form: FormatOption = For
     from basis_pipeline.home import open_home
 
     with open_home(home) as opened:
-        _needs_live(opened)
-        names = chosen_portfolios(opened, portfolio)
+        _check_can_reconcile(opened, chosen_portfolios(opened, portfolio))
         records = _reconcile_now(opened, portfolio)
     from basis_pipeline.reports.reconciliation import outcomes
 
-    emit(outcomes(records, brief=form is Format.TABLE), form)
+    report = outcomes(records, brief=form is Format.TABLE)
+    if report.rows or form is not Format.TABLE:
+        emit(report, form)
+    else:
+        say("Ledger and venues agree on everything, to the last digit.")
     if not _tell(records):
         raise typer.Exit(exits.FINDINGS)
-    if not records:
-        note(f"{', '.join(names)}: no account to read; add some under `accounts:` in basis.yaml")
 
 
-def _needs_live(home: Home) -> None:
+def _check_can_reconcile(home: Home, portfolios: list[str]) -> None:
     if not home.live:
         raise ConfigError(
             f"mode: {home.path} is a backtest, in which the ledger is the world; reconciling needs `mode: live`"
+        )
+    if not any(account.portfolio in portfolios for account in home.settings.accounts.values()):
+        raise ConfigError(
+            f"accounts: {', '.join(portfolios)} has none to read; add some under `accounts:` in basis.yaml"
         )
 
 
@@ -153,7 +157,7 @@ def status(*, portfolio: OnlyPortfolioOption = None, form: FormatOption = Format
             if each.portfolio in names
         ]
         records = latest_reconciliations(opened.ledger.engine)
-        accounts = accounts_report.accounts(configured, records, datetime.now(UTC), brief=form is Format.TABLE)
+        accounts = accounts_report.accounts(configured, records, opened.clock(), brief=form is Format.TABLE)
         portfolios = portfolios_report.portfolios(opened, names)
     if form is not Format.TABLE:
         emit(portfolios_report.joined(portfolios, accounts), form)
