@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ from basis_pipeline.ledger.types import UtcTime
 PLACES_MAX = 27
 """Aave's ray, the finest number there is."""
 _BATCH = 1000
+_END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 _t = market_observations.c
 
 
@@ -69,10 +71,11 @@ def record(engine: Engine, observations: Iterable[MarketObservation]) -> int:
 
 def between(engine: Engine, first: datetime, last: datetime) -> list[MarketObservation]:
     """What was observed from first to last, both included, by series and time."""
+    # Sorted by time only: for the whole order SQLite would read all that was ever recorded, in the primary key's order.
     query = sa.select(market_observations).where(_t.observed_at >= first, _t.observed_at <= last)
-    query = query.order_by(_t.venue, _t.symbol, _t.kind, _t.observed_at)
     with reading(engine) as connection:
-        return list(_read(connection.execute(query)))
+        found = _read(connection.execute(query.order_by(_t.observed_at)))
+        return sorted(found, key=itemgetter(0, 1, 2))
 
 
 def latest(engine: Engine, since: datetime) -> dict[SeriesName, MarketObservation]:
@@ -84,15 +87,17 @@ def latest(engine: Engine, since: datetime) -> dict[SeriesName, MarketObservatio
 
 def series(engine: Engine) -> list[SeriesName]:
     """Every series that was ever observed, sorted."""
-    # Loose index scan by hand: the next name after the last one, so that the cost is one probe a series.
-    names = sa.tuple_(_t.venue, _t.symbol, _t.kind)
-    first = sa.select(_t.venue, _t.symbol, _t.kind).order_by(_t.venue, _t.symbol, _t.kind).limit(1)
+    # The next name after the last one, again and again: one probe a series, however many values it has. The time is
+    # part of the comparison because SQLite would walk over all values of a series to leave it behind.
+    key = sa.tuple_(_t.venue, _t.symbol, _t.kind, _t.observed_at)
+    first = sa.select(_t.venue, _t.symbol, _t.kind).order_by(_t.venue, _t.symbol, _t.kind, _t.observed_at).limit(1)
+    end = sa.literal(_END_OF_TIME, UtcTime)
     found: list[SeriesName] = []
     with reading(engine) as connection:
         row = connection.execute(first).first()
         while row is not None:
             found.append(SeriesName(*row))
-            row = connection.execute(first.where(names > sa.tuple_(*map(sa.literal, found[-1])))).first()
+            row = connection.execute(first.where(key > sa.tuple_(*map(sa.literal, found[-1]), end))).first()
     return found
 
 
