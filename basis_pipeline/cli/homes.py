@@ -49,3 +49,14 @@ def published(home: Home) -> Reader:
 
     ensure_catalogue(home.ports())
     return Reader.open(home.path)
+
+
+def tell_subscribers(home: Home) -> None:
+    """Publish what was just written to the ledger of a live home. What is in the ledger stays, whatever Redis does."""
+    if not home.live:
+        return
+    import asyncio
+
+    from basis_pipeline.monitors.publishing import publish_due
+
+    asyncio.run(publish_due(home))

@@ -51,6 +51,7 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 5.0
 INLINE_MAX = 100
 """An update publishes up to so many entries that came before its own; more are left to the background."""
 BATCH = 500
+ALL = 2**62
 
 _UNAVAILABLE = (exceptions.RedisError, OSError)
 _log = structlog.get_logger(__name__)
@@ -216,9 +217,13 @@ class Publisher:
             self._wake.set()
             await self._watcher
             self._watcher = None
-            await self.catch_up()
-            self._note()
+            await self.flush()
         await self._client.aclose()
+
+    async def flush(self) -> None:
+        """Publish all that is due, and note how far it is. Never raises because of Redis."""
+        await self.catch_up(ALL)
+        self._note()
 
     async def catch_up(self, entries_max: int = INLINE_MAX) -> None:
         """Publish what is due, at most so many entries. Never raises because of Redis."""

@@ -19,7 +19,6 @@ from basis_pipeline.domain.observations import ReadingStatus
 from basis_pipeline.domain.reconciliation import Outcome
 from basis_pipeline.home import Home
 from basis_pipeline.ledger.readings import ReconciliationRecord, reconciliations_between
-from basis_pipeline.live import reconcile_accounts
 from basis_pipeline.orchestration.assets import source_asset
 from basis_pipeline.orchestration.failures import READS_VENUES, failure, readable_failures
 from basis_pipeline.orchestration.hours import hour_key, hours_of
@@ -58,11 +57,13 @@ def reconciliation_assets(hours: dg.HourlyPartitionsDefinition, ledger: str) -> 
     )
     def assets(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         wanted = hours_of(context)
+        from basis_pipeline.monitors.publishing import reconcile_and_publish
+
         with readable_failures(context.retry_number, reads_venues=True), home.open() as (opened, ports):
             now = floor_hour(ports.clock())
             try:
                 if now in wanted:
-                    asyncio.run(reconcile_accounts(opened, ports))
+                    asyncio.run(reconcile_and_publish(opened, ports))
             finally:  # what was stored is shown, also when a portfolio's books could not be opened
                 records = records_of(opened, wanted)
                 project_reconciliation(ports, DayRange(wanted[0].date(), wanted[-1].date()))

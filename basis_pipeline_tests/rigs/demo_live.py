@@ -115,10 +115,9 @@ async def trade(fund: LiveFund) -> None:
 
 def show(snapshot: dict[str, Any]) -> None:
     held = {token: amount for token, amount in snapshot["wallet"].items() if amount}
+    perps = ", ".join(snapshot["perp_positions"]["binance"])
     say("  wallet: " + ", ".join(f"{amount:f} {token}" for token, amount in held.items()))
-    say(
-        f"  perps:  {', '.join(snapshot['perp_positions']['binance'])} on binance; snapshot {snapshot['ledger_sequence']}"
-    )
+    say(f"  perps:  {perps} on binance; as of ledger sequence {snapshot['ledger_sequence']}")
 
 
 def basis(fund: LiveFund, *arguments: str) -> int:

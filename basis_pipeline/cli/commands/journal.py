@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from basis_pipeline.cli.homes import chosen_portfolio
+from basis_pipeline.cli.homes import chosen_portfolio, tell_subscribers
 from basis_pipeline.cli.legs import parse_legs
 from basis_pipeline.cli.options import (
     AtOption,
@@ -70,6 +70,7 @@ def import_(
                 note(f"{source}: {_counts(error.imported)} before the error")
                 raise
             say(f"{source}: {_counts(imported)}")
+        tell_subscribers(opened)
 
 
 def _counts(imported: Imported) -> str:
@@ -135,6 +136,7 @@ def record(
         }
         update = parse_update(payload, opened.registry)
         receipt = opened.ledger.append(name, update)
+        tell_subscribers(opened)
         _print_receipt(opened, name, update, receipt, form)
 
 
@@ -160,6 +162,7 @@ def reverse(
     with open_home(home) as opened:
         name = chosen_portfolio(opened, portfolio)
         receipt = opened.ledger.reverse(name, entry_id, at)
+        tell_subscribers(opened)
         _print_receipt(opened, name, opened.ledger.entry(name, receipt.entry_id).update, receipt, form)
 
 

@@ -87,13 +87,13 @@ def _check_can_reconcile(home: Home, portfolios: list[str]) -> None:
 
 def _reconcile_now(home: Home, portfolio: str | None) -> list[ReconciliationRecord]:
     from basis_pipeline.ledger.readings import reconciliations_between
-    from basis_pipeline.live import reconcile_accounts
+    from basis_pipeline.monitors.publishing import reconcile_and_publish
     from basis_pipeline.steps.ports import DayRange
     from basis_pipeline.steps.reconciliation import project_reconciliation
 
     ports = home.ports()
     with _told_once():
-        report = asyncio.run(reconcile_accounts(home, ports, portfolio))
+        report = asyncio.run(reconcile_and_publish(home, ports, portfolio))
     day = report.hour.date()
     project_reconciliation(ports, DayRange(day, day))
     records = reconciliations_between(home.ledger.engine, report.hour, report.hour + HOUR)
