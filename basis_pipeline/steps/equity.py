@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from basis_pipeline.domain.equity import Equity, totals
 from basis_pipeline.domain.errors import MissingPriceError
-from basis_pipeline.domain.instants import DAY, HOUR, day_start, iso
+from basis_pipeline.domain.instants import DAY, HOUR, day_start, first_hour_at_or_after, iso
 from basis_pipeline.domain.valuation import Missing, Sheet, Span
 from basis_pipeline.ledger.snapshot import LedgerSnapshot, PortfolioState
 from basis_pipeline.steps.columns import ColumnBuilder
@@ -184,4 +184,6 @@ def _describe(gaps: tuple[Gap, ...]) -> str:
 def _when(run: list[Gap]) -> str:
     if len(run) == 1:
         return f"at {iso(run[0].instant)}"
-    return f"from {iso(run[0].instant)} to {iso(run[-1].instant)} ({len(run)} hours)"
+    last = run[-1].instant
+    unit = "hours" if last == first_hour_at_or_after(last) else "instants"  # the latest one of a live day
+    return f"from {iso(run[0].instant)} to {iso(last)} ({len(run)} {unit})"

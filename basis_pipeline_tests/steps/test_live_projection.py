@@ -205,6 +205,14 @@ def test_a_day_is_the_same_to_the_byte_whenever_it_is_materialized_and_on_either
     assert {table for table, _ in files[0]} == set(PROJECTED)
 
 
+def test_what_is_missing_up_to_the_latest_instant_is_told_in_one_line(fund: Live) -> None:
+    fund.hours(0, 6, USDT)
+    fund.hours(0, 2)
+    fund.record(seen(USDT, 6.5))
+    with pytest.raises(EquityIncomplete, match=r"from 2024-05-12T05:00:00Z to 2024-05-12T06:30:00Z \(3 instants\)"):
+        project_equity(fund.ports, FIRST)
+
+
 class _Meanwhile:
     """A market while whose window is being read something is recorded and projected by somebody else."""
 
