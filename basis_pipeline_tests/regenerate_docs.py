@@ -153,9 +153,12 @@ def _tree(error: type[Exception], depth: int) -> Iterator[tuple[str, str]]:
 
 def checks() -> str:
     from basis_pipeline.orchestration.checks import CHECKS
+    from basis_pipeline.orchestration.market import ANSWERED
+    from basis_pipeline.orchestration.reconciliation_checks import CHECKS as LIVE_CHECKS
 
     rows = [
-        (code(check.asset), code(check.name), "yes" if check.blocking else "", check.description) for check in CHECKS
+        (code(check.asset), code(check.name), "yes" if check.blocking else "", check.description)
+        for check in (*CHECKS, ANSWERED, *LIVE_CHECKS)
     ]
     return markdown_table(("asset", "check", "blocks", "what it says"), rows)
 

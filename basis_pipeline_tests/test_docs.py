@@ -248,13 +248,21 @@ def test_the_settings_page_lists_every_key_with_its_default() -> None:
     assert listed == list(settings_of(Settings, ""))
 
 
+PLACEHOLDERS = {
+    "portfolios": ".<name>",
+    "tokens": ".<symbol>",
+    "accounts": ".<name>",
+    "reconciliation.tolerances": ".<key>",
+}
+
+
 def settings_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
     for field_name, field in model.model_fields.items():
         key = f"{prefix}{field_name}"
         kind: Any = field.annotation
         inner = get_args(kind)[-1] if get_origin(kind) is dict else kind
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            placeholder = {"portfolios": ".<name>", "tokens": ".<symbol>"}.get(key, "")
+            placeholder = PLACEHOLDERS.get(key, "")
             yield from settings_of(inner, f"{key}{placeholder}.")
         else:
             yield key, "required" if field.is_required() else shown_default(field.default)
@@ -264,15 +272,19 @@ def shown_default(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, timedelta):
-        return f"{value // timedelta(hours=1)}h"
+        units = (("h", timedelta(hours=1)), ("min", timedelta(minutes=1)), ("s", timedelta(seconds=1)))
+        return next(f"{value // unit}{letter}" for letter, unit in units if not value % unit)
     return {(): "[]"}.get(value, str(value)) if isinstance(value, tuple) else str(value)
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
 def test_every_environment_variable_is_one_we_read(page: Path) -> None:
     ours = {HOME_VARIABLE, CONFIG_VARIABLE, LOG_VARIABLE}
-    ours |= {f"BASIS_{key.replace('.', '__').upper()}" for key, _ in settings_of(Settings, "") if "<" not in key}
-    assert set(re.findall(r"\bBASIS_[A-Z_]+", page.read_text(encoding="utf-8"))) <= ours
+    keys = {f"BASIS_{key.replace('.', '__').upper()}" for key, _ in settings_of(Settings, "")}
+    ours |= {key for key in keys if "<" not in key}
+    named = re.compile("|".join(key.replace("<NAME>", "(<NAME>|[A-Z]+)") for key in keys if "<NAME>" in key))
+    used = set(re.findall(r"\bBASIS_[A-Z_]+(?:<NAME>[A-Z_]+)?", page.read_text(encoding="utf-8")))
+    assert {variable for variable in used - ours if not named.fullmatch(variable)} == set()
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
