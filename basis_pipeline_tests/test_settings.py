@@ -60,6 +60,39 @@ WRONG = {
 }
 
 
+def account(**given: str) -> str:
+    fields = ", ".join(f"{key}: {value}" for key, value in {"portfolio": "p", **given}.items())
+    return f"{portfolio()}\naccounts: {{x: {{{fields}}}}}"
+
+
+ADDRESS = f"'0x{'1' * 40}'"
+WRONG |= {
+    "an account on no venue": (account(venue="kraken"), "accounts.x.venue: 'kraken' is not a venue"),
+    "an account in transit": (account(venue="in_transit"), "accounts.x.venue: in_transit is not an account"),
+    "a wallet without address": (account(venue="wallet"), "accounts.x: address: is missing"),
+    "a wallet with parts": (account(venue="wallet", address=ADDRESS, parts="[spot]"), "only exchange accounts have"),
+    "an exchange with an address": (
+        account(venue="okx", address=ADDRESS),
+        "okx accounts have API keys, not an address",
+    ),
+    "a part of another venue": (account(venue="okx", parts="[spot]"), "'spot' is not a part of okx; known: trading"),
+    "margin counted twice": (
+        account(venue="binance", parts="[portfolio_margin, usdm_futures]"),
+        "portfolio_margin holds cross margin and futures already",
+    ),
+    "an account name in capitals": (
+        account(venue="okx").replace("{x:", "{OKX:"),
+        "'OKX' is no account name; use lower-case letters",
+    ),
+    "a tolerance below zero": (
+        "reconciliation: {tolerances: {okx: {absolute: '-1'}}}",
+        "reconciliation.tolerances.okx.absolute: Input should be greater than or equal to 0",
+    ),
+    "drift that is ignored": ("reconciliation: {on_drift: ignore}", "reconciliation.on_drift: Input should be"),
+    "a block of no kind": ("ethereum: {block: latest}", "ethereum.block."),
+}
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_setting_is_named_with_its_file(tmp_path: Path, case: str) -> None:
     text, message = WRONG[case]
@@ -125,3 +158,35 @@ def test_two_homes_in_one_process_keep_to_themselves(tmp_path: Path) -> None:
             for home in (one, two)
         ]
     assert held == [{("wallet", "USDT"): Decimal(1)}, {("wallet", "USDT"): Decimal(2)}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (account(portfolio="q", venue="okx"), "accounts.x.portfolio: 'q' is not configured; there are p"),
+        (
+            f"{portfolio()}\naccounts: {{x: {{portfolio: p, venue: okx}}, y: {{portfolio: p, venue: okx}}}}",
+            "accounts.y: p has x on okx already; give it a portfolio of its own",
+        ),
+        (
+            f"portfolios: {{p: {LENDING}, q: {LENDING}}}\n"
+            + f"accounts: {{x: {{portfolio: p, venue: wallet, address: {ADDRESS}}}, "
+            + f"y: {{portfolio: q, venue: wallet, address: {ADDRESS}}}}}",
+            "accounts.y.address: is the address of x too; it would be counted twice",
+        ),
+    ],
+)
+def test_accounts_that_do_not_fit_together_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert message in str(caught.value)
+
+
+def test_the_environment_may_set_one_field_of_an_account_and_choose_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASIS_ACCOUNTS__X__PARTS", "spot funding")
+    found = load(tmp_path, account(venue="binance")).accounts["x"]
+    assert (found.venue, found.parts_read()) == ("binance", ("spot", "funding"))
+    monkeypatch.delenv("BASIS_ACCOUNTS__X__PARTS")
+    assert load(tmp_path, account(venue="binance")).accounts["x"].parts_read() == ("spot", "funding", "usdm_futures")
