@@ -66,6 +66,12 @@ def account(**given: str) -> str:
 
 
 ADDRESS = f"'0x{'1' * 40}'"
+TWO_PORTFOLIOS_ONE_WALLET = f"""
+portfolios: {{p: {LENDING}, q: {LENDING}}}
+accounts:
+  x: {{portfolio: p, venue: wallet, address: {ADDRESS}}}
+  y: {{portfolio: q, venue: wallet, address: {ADDRESS}}}
+"""
 WRONG |= {
     "an account on no venue": (account(venue="kraken"), "accounts.x.venue: 'kraken' is not a venue"),
     "an account in transit": (account(venue="in_transit"), "accounts.x.venue: in_transit is not an account"),
@@ -168,12 +174,7 @@ def test_two_homes_in_one_process_keep_to_themselves(tmp_path: Path) -> None:
             f"{portfolio()}\naccounts: {{x: {{portfolio: p, venue: okx}}, y: {{portfolio: p, venue: okx}}}}",
             "accounts.y: p has x on okx already; give it a portfolio of its own",
         ),
-        (
-            f"portfolios: {{p: {LENDING}, q: {LENDING}}}\n"
-            + f"accounts: {{x: {{portfolio: p, venue: wallet, address: {ADDRESS}}}, "
-            + f"y: {{portfolio: q, venue: wallet, address: {ADDRESS}}}}}",
-            "accounts.y.address: is the address of x too; it would be counted twice",
-        ),
+        (TWO_PORTFOLIOS_ONE_WALLET, "accounts.y.address: is the address of x too; it would be counted twice"),
     ],
 )
 def test_accounts_that_do_not_fit_together_are_named(tmp_path: Path, text: str, message: str) -> None:
