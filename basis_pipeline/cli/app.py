@@ -91,14 +91,6 @@ def _configure_logging(verbose: bool) -> None:
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
     )
     logging.getLogger("basis_pipeline").setLevel(level.upper())
-    import structlog  # not for --help
-
-    # By itself it writes to standard output, which is for results.
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, structlog.processors.KeyValueRenderer(key_order=["event"])],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
     # Its trace of a connection that Ctrl-C interrupted; every failure that matters is raised as well.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 

@@ -26,7 +26,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import redis
-import structlog
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -38,6 +37,7 @@ from basis_pipeline.domain.errors import BasisError, PublishingError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.ledger import outbox
 from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.logs import get_logger
 
 CHANNEL = "position:updated"
 SNAPSHOT_KEY = "position:snapshot"
@@ -54,7 +54,7 @@ BATCH = 500
 ALL = 2**62
 
 _UNAVAILABLE = (exceptions.RedisError, OSError)
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 # Publishes one message if it is the next one, and keeps the newest snapshot. Returns how far publishing is: the
 # message's sequence if it was published now, something else if it was not its turn. An empty message publishes nothing.

@@ -7,16 +7,15 @@ import traceback
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import structlog
-
 from basis_pipeline.domain.errors import BasisError
 from basis_pipeline.domain.instants import Clock
 from basis_pipeline.domain.observations import Reading, VenueReader
+from basis_pipeline.logs import get_logger
 
 CANCELLATION_GRACE = timedelta(seconds=1)
 """How long a reader that is late may take to let go of its connections."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 async def read_accounts(readers: Sequence[VenueReader], deadline: timedelta, clock: Clock) -> list[Reading]:

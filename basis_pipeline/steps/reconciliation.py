@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-import structlog
-
 from basis_pipeline.domain.errors import (
     DuplicateIdError,
     LateEntryError,
@@ -36,6 +34,7 @@ from basis_pipeline.domain.tokens import IN_TRANSIT
 from basis_pipeline.ledger import market_observations, readings
 from basis_pipeline.ledger.readings import AccountRecord, ReconciliationRecord
 from basis_pipeline.ledger.snapshot import LedgerSnapshot
+from basis_pipeline.logs import get_logger
 from basis_pipeline.steps.opening import is_unopened, open_books
 from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.publishing import StepReport
@@ -56,7 +55,7 @@ Sleep = Callable[[float], Awaitable[object]]
 ATTEMPTS_MAX = 20
 """How often an adjustment is worked out anew because others kept writing to the ledger meanwhile."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import structlog
-
 from basis_pipeline.domain.errors import BasisError
 from basis_pipeline.domain.observations import MarketObservation, QuoteSource
 from basis_pipeline.domain.quotes import WantedSeries
 from basis_pipeline.ledger import market_observations
+from basis_pipeline.logs import get_logger
 from basis_pipeline.market.recorded import FILLED_WITHIN
 from basis_pipeline.market.routing import Routing
 from basis_pipeline.market.wanted import wanted_series
@@ -22,7 +21,7 @@ DEADLINE = timedelta(seconds=30)
 READINGS = "readings"
 """The name under which observations that came with readings of accounts are reported."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

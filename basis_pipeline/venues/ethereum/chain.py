@@ -15,11 +15,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-import structlog
-
 from basis_pipeline.domain.errors import VenueConfigError, VenueError
 from basis_pipeline.domain.observations import Block, Finding, MarketObservation
 from basis_pipeline.domain.tokens import Registry, Token, TokenKind
+from basis_pipeline.logs import get_logger
 from basis_pipeline.venues.ethereum import batch
 from basis_pipeline.venues.ethereum.abi import Answer
 from basis_pipeline.venues.ethereum.contracts import Contracts, inspect, refuse_failed, reserves, tokens_on_chain
@@ -32,7 +31,7 @@ READINGS_MAX = 3
 """How often a node is read anew when the chain changes under a reading."""
 
 T = TypeVar("T")
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def utc_now() -> datetime:

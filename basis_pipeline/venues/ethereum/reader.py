@@ -6,12 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-import structlog
-
 from basis_pipeline.domain.errors import VenueError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.observations import Account, Finding, Reading, ReadingStatus
 from basis_pipeline.domain.tokens import Registry
+from basis_pipeline.logs import get_logger
 from basis_pipeline.venues.ethereum import batch, doctor
 from basis_pipeline.venues.ethereum.chain import (
     MULTICALL,
@@ -23,7 +22,7 @@ from basis_pipeline.venues.ethereum.chain import (
 )
 from basis_pipeline.venues.ethereum.contracts import wallet_address
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class EthereumReader:

@@ -10,19 +10,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import structlog
-
 from basis_pipeline.domain.errors import UnknownNameError, VenueConfigError, VenueError
 from basis_pipeline.domain.numbers import ZERO, add
 from basis_pipeline.domain.observations import Account, Finding, Health, ObservedPosition, Reading, ReadingStatus
 from basis_pipeline.domain.tokens import Registry
+from basis_pipeline.logs import get_logger
 from basis_pipeline.venues.exchanges import binance, bybit, okx
 from basis_pipeline.venues.exchanges.checks import check_clock, check_key, part_finding
 from basis_pipeline.venues.exchanges.connection import Answer, Connection, Credentials, open_exchange
 from basis_pipeline.venues.exchanges.contracts import Contracts
 from basis_pipeline.venues.exchanges.payloads import Ask, Holdings, PartReader
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _TEXT_KEPT = 2000
 _DEPTH_KEPT = 20
