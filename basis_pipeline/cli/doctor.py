@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from basis_pipeline.cli.output import counted
-from basis_pipeline.domain.errors import BasisError, ConfigError, PublishingError
+from basis_pipeline.domain.errors import BasisError, ConfigError, MarketDataError, PublishingError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.observations import Finding, Verdict
 from basis_pipeline.home import Home, open_home
@@ -38,12 +38,14 @@ def examine(path: Path) -> list[Finding]:
 def _examine_home(home: Home) -> Iterator[Finding]:
     yield from _guarded("ledger", home, _ledger)
     yield from _guarded("market data", home, _recorded if home.live else _files)
+    yield from _guarded("prices", home, _routes)
     yield from _guarded("warehouse", home, _warehouse)
 
 
-def _guarded(subject: str, home: Home, look: Callable[[Home], Finding]) -> Iterator[Finding]:
+def _guarded(subject: str, home: Home, look: Callable[[Home], Finding | None]) -> Iterator[Finding]:
     try:
-        yield look(home)
+        if (found := look(home)) is not None:
+            yield found
     except (BasisError, OSError) as error:
         yield Finding(subject, Verdict.FAILED, str(error))
 
@@ -81,6 +83,35 @@ def _recorded(home: Home) -> Finding:
             "look at the runs of hourly_projection in `basis ui`: the schedules may be off",
         )
     return Finding("market data", Verdict.OK, f"recorded from {iso(known.began)} to {iso(known.newest)}")
+
+
+def _routes(home: Home) -> Finding | None:
+    """Whether everything that is held has a price and a rate, at the newest moment that the market knows."""
+    from basis_pipeline.domain.valuation import Sheet, describe_book
+
+    try:
+        at = home.market.span()[1]
+    except (MarketDataError, ConfigError) as error:
+        if home.live and isinstance(error, ConfigError):
+            raise
+        return None  # told as market data
+    snapshot, held, gaps = home.ledger.snapshot(), 0, set()
+    sheet = Sheet(home.market.window(at, at), home.registry, [at])
+    for name, state in snapshot.portfolios.items():
+        if state.start > at:
+            continue
+        holdings = describe_book(snapshot.book_at(name, at).book, home.registry)
+        lines, missing = sheet.lines(holdings, state.share_class, 0)
+        held += len(lines)
+        gaps |= {f"{gap.name} (tried {gap.tried})" for gap in missing}
+    if gaps:
+        return Finding(
+            "prices",
+            Verdict.FAILED,
+            f"at {iso(at)} there is none of {'; '.join(sorted(gaps))}",
+            "configure a route under `prices:` in basis.yaml, or complete the market data",
+        )
+    return Finding("prices", Verdict.OK, f"{counted(held, 'holding')} can be valued at {iso(at)}")
 
 
 def _warehouse(home: Home) -> Finding:

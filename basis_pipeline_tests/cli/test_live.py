@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 from basis_pipeline_tests.cli.builders import Basis, market_data, write_config
 from basis_pipeline_tests.homes import ask
-from basis_pipeline_tests.live_homes import ACCOUNT, PART, PORTFOLIO, LiveHome, live_home, write_live_home
+from basis_pipeline_tests.live_homes import (
+    ACCOUNT,
+    PART,
+    PORTFOLIO,
+    LiveHome,
+    hours_ago,
+    live_home,
+    record_usdt,
+    write_live_home,
+)
 from basis_pipeline_tests.rigs.redis_server import RedisServer, find_program
 
 
@@ -44,15 +54,32 @@ def lines(basis: Basis, code: int = 0) -> dict[str, list[str]]:
 def test_doctor_finds_nothing_wrong_with_a_sound_backtest(books: Basis) -> None:
     found = lines(books)
     assert (found["warn"], found["FAIL"]) == ([], [])
-    assert [line.partition(":")[0] for line in found["ok"]] == ["configuration", "ledger", "market data", "warehouse"]
+    subjects = [line.partition(":")[0] for line in found["ok"]]
+    assert subjects == ["configuration", "ledger", "market data", "prices", "warehouse"]
+
+
+@pytest.mark.parametrize("mode", ["backtest", "live"])
+def test_doctor_names_a_route_that_cannot_be_read(mode: str, request: pytest.FixtureRequest) -> None:
+    basis: Basis = request.getfixturevalue("books") if mode == "backtest" else request.getfixturevalue("fund").basis
+    config = basis.home / "basis.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"prices": {"routes": {"ETH": ["a:b"]}}}))
+    wrong = [line for line in lines(basis, code=1)["FAIL"] if "prices.routes" in line]
+    assert wrong
+    assert all("series 'a:b'" in line for line in wrong)
+
+
+def test_doctor_names_what_is_held_and_has_no_price(books: Basis) -> None:
+    books("record", "DEPOSIT", "wallet:EIGEN=5", "--at", "2024-05-12T12:00:00Z")
+    [missing] = lines(books, code=1)["FAIL"]
+    assert missing.startswith("prices: at 2024-05-13T23:00:00Z there is none of EIGEN (tried binance EIGENUSDT spot")
+    assert "configure a route under `prices:`" in missing
 
 
 def test_doctor_tells_what_is_wrong_with_a_home_and_looks_at_the_rest(books: Basis) -> None:
     for file in (books.home / "market").iterdir():
         file.unlink()
     found = lines(books, code=1)
-    assert len(found["FAIL"]) == 1
-    assert found["FAIL"][0].startswith("market data: ")
+    assert [line.partition(":")[0] for line in found["FAIL"]] == ["market data"]
     assert any(line.startswith("warehouse: ") for line in found["ok"])
 
 
@@ -76,6 +103,8 @@ def test_doctor_checks_every_connection_of_a_live_home(fund: Fund) -> None:
     assert any(line.startswith("binance prices: ") for line in found["ok"])
     assert found["FAIL"] == []
     assert any("BASIS_REDIS_URL" in line for line in found["warn"])
+    record_usdt(fund.home.path, hours_ago(0))
+    assert any(line.startswith("prices: 1 holding can be valued at ") for line in lines(fund.basis)["ok"])
 
 
 def test_doctor_warns_of_a_key_that_can_do_more_than_read(fund: Fund) -> None:
