@@ -22,6 +22,7 @@ from basis_pipeline.domain.errors import (
 from basis_pipeline.domain.instants import HOUR, floor_hour, iso
 from basis_pipeline.domain.observations import Account, MarketObservation, Reading, VenueReader
 from basis_pipeline.domain.reconciliation import (
+    ENTRY_PRICE,
     RECONCILIATION_ADJUSTMENT,
     Comparison,
     Rules,
@@ -34,6 +35,7 @@ from basis_pipeline.domain.tokens import IN_TRANSIT
 from basis_pipeline.ledger import market_observations, readings
 from basis_pipeline.ledger.readings import AccountRecord, ReconciliationRecord
 from basis_pipeline.ledger.snapshot import LedgerSnapshot
+from basis_pipeline.ledger.timeline import Timeline
 from basis_pipeline.logs import get_logger
 from basis_pipeline.steps.opening import is_unopened, open_books
 from basis_pipeline.steps.ports import DayRange, Ports
@@ -271,13 +273,49 @@ def _settle(
             return record
         if rules.on_drift == "alert":
             return record._replace(note="not adjusted, because `reconciliation.on_drift` is alert")
+        possible, impossible = _sorted_out(ports, tracked, reading, standing, snapshot)
         try:
-            return _adjust(ports, record, tracked, reading, standing, snapshot, hour)
+            record = _adjust(ports, record, tracked, reading, possible, snapshot, hour)
         except LedgerMovedError:
             continue
         except (UpdateError, LateEntryError, DuplicateIdError) as error:
-            return record._replace(note=f"the ledger refuses the adjustment: {error}")
+            impossible = [*impossible, str(error)]
+        refused = [f"the ledger refuses the adjustment: {each}" for each in impossible]
+        return record._replace(note="; ".join(filter(None, (record.note, *refused))))
     return record._replace(note=f"not adjusted: the ledger was written to {ATTEMPTS_MAX} times meanwhile; it stands")
+
+
+def _sorted_out(
+    ports: Ports, tracked: Tracked, reading: Reading, keys: set[str], snapshot: LedgerSnapshot
+) -> tuple[set[str], list[str]]:
+    """The keys that the ledger can be brought to the venue in, and why it cannot in the others.
+
+    An entry is accepted whole or not at all, so one key that a later entry makes impossible would hold up all others.
+    """
+    portfolio, since = reading.account.portfolio, reading.as_of
+    later = ((entry.sequence, entry.update) for entry in snapshot.entries(portfolio, since, None))
+    timeline = Timeline(snapshot.book_at(portfolio, since).book, later)
+    together: dict[str, set[str]] = {}
+    for key in keys:
+        together.setdefault(key.removesuffix(ENTRY_PRICE), set()).add(key)
+    possible: set[str] = set()
+    problems: list[str] = []
+    for number, name in enumerate(sorted(together), start=snapshot.state(portfolio).head.sequence + 1):
+        try:
+            trial = adjustment(
+                tracked,
+                reading,
+                together[name],
+                f"bringing {name} to the venue",
+                RECONCILIATION_ADJUSTMENT,
+                ports.registry,
+            )
+            timeline.insert(number, trial.update)
+        except (UpdateError, LateEntryError) as error:
+            problems.append(str(error))
+        else:
+            possible |= together[name]
+    return possible, problems
 
 
 def _adjust(

@@ -77,7 +77,7 @@ def _observation_rows(record: ReconciliationRecord, reading: Reading) -> Iterato
 def _outcome_rows(record: ReconciliationRecord, account: AccountRecord) -> Iterator[Row]:
     for row in account.comparisons:
         tracked, actual, tolerance = quantize_value(row.tracked), _fitting(row.actual), _fitting(row.tolerance)
-        difference = None if actual is None else subtract(actual, tracked)
+        difference = None if actual is None else _fitting(subtract(actual, tracked))
         place = (record.hour, record.portfolio, account.account.name, account.account.venue, row.key)
         yield *place, tracked, actual, difference, tolerance, row.outcome.value, row.adjusted, account.observed_at
 

@@ -177,6 +177,28 @@ def test_an_adjustment_that_the_ledger_refuses_leaves_drift_and_says_why(fund: F
     assert fund.balance("wallet", "USDT") == 100
 
 
+def test_what_the_ledger_refuses_of_an_account_does_not_hold_up_the_rest_of_it(fund: Fund) -> None:
+    fund.ledger.append("fund", update("PERP_OPENED", perp("OPEN", "-2", fill_price="3000"), minute=2))
+    fund.ledger.append("fund", update("PERP_ADJUSTED", perp("ADJUST", "-3", fill_price="3000"), minute=NOW + 1))
+    positions = {"BTCUSDT-PERP": position("1", "60000")}
+    found = reading("binance", {"USDT": "90", "ETH": "1"}, positions=positions, when=at(NOW))
+    report = fund.reconcile(Scripted(found), Scripted(says("okx", USDT="1e21", ETH="1")))
+    assert told(report) == {
+        ("binance", "USDT"): ADJUSTED,
+        ("binance", "ETH"): (Outcome.UNEXPECTED, True),
+        ("binance", "BTCUSDT-PERP"): (Outcome.UNEXPECTED, True),
+        ("binance", PERP): (Outcome.MISSING, False),
+        ("okx", "USDT"): DRIFT,
+        ("okx", "ETH"): (Outcome.UNEXPECTED, True),
+    }
+    closing, too_large = (record.note for record in report.accounts)
+    assert "bringing ETHUSDT-PERP to the venue" in closing
+    assert "which is not open" in closing
+    assert "too large" in too_large
+    assert [each[-2:] for each in fund.adjustments()] == [":1", ":1"], "one entry for each account"
+    assert not verify(fund.ledger.engine).problems
+
+
 def test_positions_are_brought_to_the_venue_with_size_and_entry_price(fund: Fund) -> None:
     fund.ledger.append("fund", update("PERP_OPENED", perp("OPEN", "-2", fill_price="3000"), minute=2))
     held = {"USDT": "100"}
