@@ -7,19 +7,23 @@
         node.lie_about_chain_id(5)
         node.lag(blocks=50)                     # its newest block is that much older
         node.forget_state()                     # eth_call: no state for that block
+        node.forget_state(but=10)               # of older blocks than the newest ten
         node.answer_with(503, "text/html", "<html>")   # every request, or of one method
         node.refuse_to_talk()                   # resets every connection
         node.before("eth_call", action)         # runs once, just before the next such request is passed on
         node.die_before("eth_call")             # answers until then, never again
         node.rewrite("eth_getBlockByNumber", change)   # change(params, result) -> result
         node.behave()                           # forget all of this
+        node.latency = 0.3                      # seconds before each answer
         node.requests                           # the methods asked for, in order
+        node.asked                              # the same with their parameters
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +40,8 @@ class NodeProxy:
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self.requests: list[str] = []
+        self.asked: list[tuple[str, list[Any]]] = []
+        self.latency = 0.0
         self.behave()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -54,7 +60,7 @@ class NodeProxy:
     def behave(self) -> None:
         self._chain_id: int | None = None
         self._lag = 0
-        self._stateless = False
+        self._states: int | None = None
         self._silent = False
         self._dies_before: str | None = None
         self._before: dict[str, Callable[[], None]] = {}
@@ -67,8 +73,8 @@ class NodeProxy:
     def lag(self, blocks: int) -> None:
         self._lag = blocks
 
-    def forget_state(self) -> None:
-        self._stateless = True
+    def forget_state(self, but: int = 0) -> None:
+        self._states = but
 
     def refuse_to_talk(self) -> None:
         self._silent = True
@@ -90,6 +96,8 @@ class NodeProxy:
         request = json.loads(body)
         method, params = request["method"], request["params"]
         self.requests.append(method)
+        self.asked.append((method, list(params)))
+        time.sleep(self.latency)
         if method == self._dies_before:
             self._silent = True
         if self._silent:
@@ -99,7 +107,7 @@ class NodeProxy:
         for key in (method, None):
             if key in self._canned:
                 return self._canned[key]
-        if self._stateless and method == "eth_call":
+        if self._states is not None and method == "eth_call" and self._depth(params[1]) >= self._states:
             error = {"code": -32000, "message": "missing trie node 0xabc (path ) state is not available"}
             return 200, "application/json", json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": error}).encode()
         if self._lag and method == "eth_getBlockByNumber" and params[0] in _TAGS:
@@ -111,6 +119,15 @@ class NodeProxy:
         if method in self._rewrites and "result" in answer:
             answer["result"] = self._rewrites[method](params, answer["result"])
         return 200, "application/json", json.dumps(answer).encode()
+
+    def _depth(self, where: Any) -> int:
+        """How many blocks are newer than the one a call is for; 0 for the name of one."""
+        if not isinstance(where, dict):
+            return 0
+        rpc = {"jsonrpc": "2.0", "id": 0}
+        newest = self._ask({**rpc, "method": "eth_blockNumber", "params": []})["result"]
+        block = self._ask({**rpc, "method": "eth_getBlockByHash", "params": [where["blockHash"], False]})["result"]
+        return int(newest, 16) - int(block["number"], 16)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         passed_on = urllib.request.Request(

@@ -4,6 +4,10 @@ Requests of a reading: the newest block and the one to pin (side by side), then 
 the pinned number once more, whose hash must not have changed. A node that fails is left and the next one starts over at
 a block of its own, so that no reading mixes two nodes. What a node must prove: its chain id once, the age of its newest
 block every time, and in the call itself chain id, number and time of the block that answers.
+
+Every run of a job is a new process, so a first reading takes no more rounds than another: the chain id and where the
+contracts are is asked beside the block, and that they are what the registry says within the one call. Where anything
+of that is odd, the contracts are looked up step by step, which also finds the words for it.
 """
 
 from __future__ import annotations
@@ -13,15 +17,25 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from basis_pipeline.domain.errors import VenueConfigError, VenueError
-from basis_pipeline.domain.observations import Block, Finding, MarketObservation
+from basis_pipeline.domain.observations import Block, Finding, MarketObservation, Verdict
 from basis_pipeline.domain.tokens import Registry, Token, TokenKind
 from basis_pipeline.logs import get_logger
 from basis_pipeline.venues.ethereum import batch
 from basis_pipeline.venues.ethereum.abi import Answer
-from basis_pipeline.venues.ethereum.contracts import Contracts, inspect, refuse_failed, reserves, tokens_on_chain
+from basis_pipeline.venues.ethereum.contracts import (
+    Contracts,
+    checks,
+    inspect,
+    judge,
+    looked_up,
+    lookup,
+    refuse_failed,
+    reserves,
+    tokens_on_chain,
+)
 from basis_pipeline.venues.ethereum.nodes import Node, NodeError, WrongChainError
 from basis_pipeline.venues.ethereum.queues import Amounts, EtherFiQueue, LidoQueue
 
@@ -29,6 +43,7 @@ POOL_ADDRESSES_PROVIDER = "0x2f39d218133AFaB8F2B819B1066c7E434Ad94E9e"
 MULTICALL = "0xcA11bde05977b3631167028862bE2a173976CA11"
 READINGS_MAX = 3
 """How often a node is read anew when the chain changes under a reading."""
+_CHECK = "check "
 
 T = TypeVar("T")
 _log = get_logger(__name__)
@@ -103,12 +118,27 @@ class Chain:
         return await self._on_some_node(self._prepared)
 
     async def _prepared(self, node: Node) -> Contracts:
+        await self.verify_chain(node)
         block = await self.pin(node)
         return await self._inspected(node, block)
 
     async def snapshot(self, wallets: Collection[str]) -> Snapshot:
         """Market and wallets at one block. ``VenueError`` when no node could be read, with the reason for each."""
         return await self._on_some_node(lambda node: self._snapshot_of(node, wallets))
+
+    async def market_at(self, node: Node, block: Block, contracts: Contracts | None = None) -> Snapshot:
+        """The market alone at a past block of this node, by the contracts that it had there.
+
+        ``contracts`` are tried first, else those of now, which stay known whatever is found. ``NodeError`` when the
+        node cannot tell, ``VenueConfigError`` when the contracts of that time are not what the registry says.
+        """
+        tried = contracts or self._contracts
+        taken = None if tried is None else await self._taken(node, block, (), tried)
+        if taken is None:
+            taken = await self._taken(node, block, (), await self._contracts_at(node, block))
+        if taken is None or not await self._stands(node, block):
+            raise node.error(f"the chain changed while block {block.number} was read")
+        return taken
 
     async def close(self) -> None:
         """Let go of every connection; safe to call twice."""
@@ -147,7 +177,6 @@ class Chain:
         failures: list[NodeError] = []
         for node in self.nodes:
             try:
-                await self.verify_chain(node)
                 return await work(node)
             except NodeError as failed:
                 failures.append(failed)
@@ -158,18 +187,23 @@ class Chain:
         raise VenueError(f"ethereum: no node could be read: {reasons}")
 
     async def _inspected(self, node: Node, block: Block) -> Contracts:
+        self._contracts = await self._contracts_at(node, block)
+        return self._contracts
+
+    async def _contracts_at(self, node: Node, block: Block) -> Contracts:
         contracts, findings = await inspect(node, block, self.registry, self._provider, self.multicall)
         refuse_failed(findings)
         if contracts is None:
             raise VenueConfigError(f"ethereum: the contracts of {self._provider} were not found")
-        self._contracts = contracts
         return contracts
 
     async def _snapshot_of(self, node: Node, wallets: Collection[str]) -> Snapshot:
-        for _ in range(READINGS_MAX):
-            block = await self.pin(node)
+        block, expected = await self._begin(node)
+        for attempt in range(READINGS_MAX):
+            if attempt:
+                block, expected = await self.pin(node), None
             try:
-                taken = await self._at(node, block, wallets)
+                taken = await self._at(node, block, wallets, expected)
             except NodeError:
                 if await self._stands(node, block):
                     raise
@@ -178,12 +212,54 @@ class Chain:
                 return taken
         raise node.error(f"the chain changed under {READINGS_MAX} readings in a row")
 
+    async def _begin(self, node: Node) -> tuple[Block, Contracts | None]:
+        """The first round: is it the chain, which block to read, and where the contracts are to be expected."""
+        chain, block, expected = await asyncio.gather(
+            self.verify_chain(node), self.pin(node), self._expected(node), return_exceptions=True
+        )
+        for outcome in (chain, block, expected):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return cast(Block, block), cast("Contracts | None", expected)
+
+    async def _expected(self, node: Node) -> Contracts | None:
+        """The contracts as of now, if they are not known; None where that cannot be told."""
+        if self._contracts is not None:
+            return None
+        calls = lookup(self.registry, self._provider)
+        try:
+            return looked_up(await node.multicall(self.multicall, calls, self._tag))
+        except NodeError:
+            return None
+
+    @property
+    def _tag(self) -> str:
+        return self._block if isinstance(self._block, str) else "latest"
+
     async def _stands(self, node: Node, block: Block) -> bool:
         return (await node.block(block.number)).hash == block.hash
 
-    async def _at(self, node: Node, block: Block, wallets: Collection[str]) -> Snapshot | None:
-        """The reading at this block; None when the market has new contracts, which are looked up anew."""
-        contracts = self._contracts or await self._inspected(node, block)
+    async def _at(
+        self, node: Node, block: Block, wallets: Collection[str], expected: Contracts | None
+    ) -> Snapshot | None:
+        """The reading at this block; None when the contracts are to be looked up anew.
+
+        ``expected`` are contracts that nobody has checked: they are, in the same call.
+        """
+        contracts = self._contracts or expected or await self._inspected(node, block)
+        taken = await self._taken(node, block, wallets, contracts, check=contracts is expected)
+        if taken is None and contracts is not expected:
+            _log.warning("ethereum contracts changed", block=block.number)
+        self._contracts = None if taken is None else taken.contracts
+        return taken
+
+    async def _taken(
+        self, node: Node, block: Block, wallets: Collection[str], contracts: Contracts, *, check: bool = False
+    ) -> Snapshot | None:
+        """The reading at this block with these contracts; None when the market has others there.
+
+        With ``check`` they are looked at in the same call, and None as well when they are not what the registry says.
+        """
         known = batch.series(self.registry, contracts)
         calls = batch.header(contracts, self._provider, self.multicall)
         calls.update({name: one.call for name, one in known.items()})
@@ -191,11 +267,16 @@ class Chain:
             calls.update(batch.wallet_calls(wallet, self.registry, contracts, self.multicall))
         for queue in self._queues if wallets else ():
             calls.update(queue.calls(wallets))
+        checking = checks(self.registry, contracts) if check else {}
+        calls.update({f"{_CHECK}{name}": call for name, call in checking.items()})
         answers = await node.multicall(self.multicall, calls, block)
         batch.check_header(answers, node, block, self._chain_id)
+        if check:
+            contracts = contracts._replace(revision=answers["revision"].value or 0)
+            checked = {name: answers.pop(f"{_CHECK}{name}") for name in checking}
+            if any(finding.verdict is Verdict.FAILED for finding in judge(self.registry, contracts, checked)):
+                return None
         if batch.moved(answers, contracts):
-            _log.warning("ethereum contracts changed", block=block.number)
-            self._contracts = None
             return None
         exits: dict[str, Amounts] = {}
         for queue in self._queues if wallets else ():

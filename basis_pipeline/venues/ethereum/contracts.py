@@ -16,6 +16,8 @@ NATIVE = "ETH"
 ORACLE_DECIMALS = 8
 _ERC721 = bytes.fromhex("80ac58cd")
 _SIDES = {TokenKind.ATOKEN: "liquidity", TokenKind.DEBT: "debt"}
+_ROLES = ("getPool()", "getPriceOracle()", "getPoolDataProvider()")
+_REWARDS = "getIncentivesController()"
 _ADDRESS = "write 0x and 40 hex digits, in quotes"
 _CHECK_REGISTRY = "correct the token's address or decimals under `tokens:` in basis.yaml"
 
@@ -81,33 +83,51 @@ def reserves(registry: Registry) -> list[Reserve]:
     return [found[name] for name in sorted(found)]
 
 
+def lookup(registry: Registry, provider: str) -> dict[str, Call]:
+    """The calls that tell which contracts the market consists of, by role."""
+    calls = {role: Call(provider, role, (), ("address",)) for role in _ROLES}
+    for token in tokens_on_chain(registry):
+        if token.kind is TokenKind.ATOKEN:
+            calls[_REWARDS] = Call(str(token.address), _REWARDS, (), ("address",))
+    return calls
+
+
+def looked_up(answers: Mapping[str, Answer], revision: int = 0) -> Contracts | None:
+    """The contracts by the answers to ``lookup``; None when one that must be there is not."""
+    pool, oracle, data_provider = (_address(answers[role]) for role in _ROLES)
+    if pool is None or oracle is None or data_provider is None:
+        return None
+    rewards = _address(answers[_REWARDS]) if _REWARDS in answers else None
+    return Contracts(pool, oracle, data_provider, revision, rewards)
+
+
 async def inspect(
     node: Node, block: Block, registry: Registry, provider: str, multicall: str
 ) -> tuple[Contracts | None, list[Finding]]:
     """The contracts and a finding for each and for every token; None when they cannot be found."""
-    roles = ("getPool()", "getPriceOracle()", "getPoolDataProvider()")
     try:
-        found = await node.multicall(multicall, {role: Call(provider, role, (), ("address",)) for role in roles}, block)
+        found = await node.multicall(multicall, lookup(registry, provider), block)
     except NoContractError:
         remedy = "correct ethereum.multicall in basis.yaml"
         return None, [Finding(f"Multicall3 {multicall}", Verdict.FAILED, "there is no contract code", remedy)]
     findings = [Finding(f"Multicall3 {multicall}", Verdict.OK, "answers")]
     subject = f"PoolAddressesProvider {provider}"
-    addresses = [_address(found[role]) for role in roles]
-    for role, address in zip(roles, addresses, strict=True):
-        if address is None:
-            remedy = "correct ethereum.pool_addresses_provider in basis.yaml"
-            problem = found[role].problem if not found[role].values else f"{role} is not set"
-            return None, [*findings, Finding(subject, Verdict.FAILED, problem, remedy)]
+    contracts = looked_up(found)
+    if contracts is None:
+        role = next(role for role in _ROLES if _address(found[role]) is None)
+        remedy = "correct ethereum.pool_addresses_provider in basis.yaml"
+        problem = found[role].problem if not found[role].values else f"{role} is not set"
+        return None, [*findings, Finding(subject, Verdict.FAILED, problem, remedy)]
     findings.append(Finding(subject, Verdict.OK, "names pool, oracle and data provider"))
-    pool, oracle, data_provider = (str(address) for address in addresses)
-    calls = _checks(registry, pool, oracle, data_provider)
-    answers = await node.multicall(multicall, calls, block)
-    revision = answers["revision"].value
-    findings += _market_findings(pool, oracle, answers)
-    findings += [_token_finding(registry, token, answers) for token in tokens_on_chain(registry)]
-    rewards = _address(answers["rewards"]) if "rewards" in answers else None
-    return Contracts(pool, oracle, data_provider, revision or 0, rewards), findings
+    answers = await node.multicall(multicall, checks(registry, contracts), block)
+    findings += judge(registry, contracts, answers)
+    return contracts._replace(revision=answers["revision"].value or 0), findings
+
+
+def judge(registry: Registry, contracts: Contracts, answers: Mapping[str, Answer]) -> list[Finding]:
+    """What the answers to ``checks`` say of the market's contracts and of every token."""
+    tokens = [_token_finding(registry, token, answers) for token in tokens_on_chain(registry)]
+    return [*_market_findings(contracts.pool, contracts.oracle, answers), *tokens]
 
 
 def refuse_failed(findings: list[Finding]) -> None:
@@ -117,16 +137,18 @@ def refuse_failed(findings: list[Finding]) -> None:
         raise VenueConfigError("ethereum: " + "; ".join(failed))
 
 
-def _checks(registry: Registry, pool: str, oracle: str, data_provider: str) -> dict[str, Call]:
-    calls = {"revision": Call(pool, "POOL_REVISION()"), "unit": Call(oracle, "BASE_CURRENCY_UNIT()")}
+def checks(registry: Registry, contracts: Contracts) -> dict[str, Call]:
+    """The calls that tell whether contracts and tokens are what the registry says."""
+    calls = {
+        "revision": Call(contracts.pool, "POOL_REVISION()"),
+        "unit": Call(contracts.oracle, "BASE_CURRENCY_UNIT()"),
+    }
     for reserve in reserves(registry):
         asset = (reserve.address,)
         signature, returns = "getReserveTokensAddresses(address)", ("address",) * 3
-        calls[f"reserve {reserve.name}"] = Call(data_provider, signature, asset, returns)
+        calls[f"reserve {reserve.name}"] = Call(contracts.data_provider, signature, asset, returns)
     for token in tokens_on_chain(registry):
         address = str(token.address)
-        if token.kind is TokenKind.ATOKEN:
-            calls["rewards"] = Call(address, "getIncentivesController()", (), ("address",))
         if token.kind is TokenKind.LOCKED:
             calls[token.symbol] = Call(address, "supportsInterface(bytes4)", (_ERC721,), ("bool",))
         else:

@@ -46,6 +46,10 @@ class NoContractError(NodeError):
     """There is no contract where Multicall3 should be."""
 
 
+class RefusedError(NodeError):
+    """A request that the node understood and refused: what nodes say of blocks whose state they keep no longer."""
+
+
 class Node:
     """One node. ``label`` is what people see of it: its place among those configured."""
 
@@ -85,7 +89,8 @@ class Node:
 
     def _result(self, method: str, response: object) -> Any:
         if isinstance(response, Mapping) and isinstance(response.get("error"), Mapping):
-            raise self.error(f"{method} was refused: {self._scrubbed(str(response['error'].get('message')))}")
+            said = self._scrubbed(str(response["error"].get("message")))
+            raise RefusedError(f"{self.label}: {method} was refused: {said}")
         if not isinstance(response, Mapping) or "result" not in response:
             raise self.error(f"{method} was answered without a result")
         return response["result"]
@@ -109,19 +114,23 @@ class Node:
             raise self.error(f"gave block {which} a time that is none") from None
         return Block(self._integer(found.get("number"), "a block's number"), hash_.lower(), moment)
 
-    async def multicall(self, multicall: str, calls: Mapping[str, Call], block: Block) -> dict[str, Answer]:
-        """All the calls at this very block, in one request. ``NoContractError`` when nothing is at the address."""
+    async def multicall(self, multicall: str, calls: Mapping[str, Call], block: Block | str) -> dict[str, Answer]:
+        """All the calls at this very block, or at what the node calls by a name, in one request.
+
+        ``NoContractError`` when nothing is at the address.
+        """
         asked = {"to": multicall, "data": "0x" + aggregate(list(calls.values())).hex()}
-        answered = self._bytes(await self.request("eth_call", asked, {"blockHash": block.hash}), "eth_call")
-        if not answered and not await self._code(multicall, block):
+        where = block if isinstance(block, str) else {"blockHash": block.hash}
+        answered = self._bytes(await self.request("eth_call", asked, where), "eth_call")
+        if not answered and not await self._code(multicall, where):
             raise NoContractError(f"{self.label}: there is no contract code at {multicall}")
         answers = split(calls, answered)
         if answers is None:
             raise self.error(f"{multicall} did not answer {len(calls)} calls as Multicall3 does")
         return answers
 
-    async def _code(self, address: str, block: Block) -> bytes:
-        return self._bytes(await self.request("eth_getCode", address, {"blockHash": block.hash}), "eth_getCode")
+    async def _code(self, address: str, where: object) -> bytes:
+        return self._bytes(await self.request("eth_getCode", address, where), "eth_getCode")
 
     async def close(self) -> None:
         await self._provider.disconnect()

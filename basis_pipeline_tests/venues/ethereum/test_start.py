@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from basis_pipeline.domain.errors import InputError, VenueConfigError, VenueError
+from basis_pipeline.domain.observations import Reading
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, TokenKind
 from basis_pipeline.venues.ethereum.reader import EthereumReader
 from basis_pipeline_tests.rigs.ethereum import AaveChain
@@ -145,3 +147,31 @@ def test_the_check_is_made_once_and_by_whichever_node_answers_first(chain: AaveC
         assert "eth_getCode" not in node.requests
 
     ask(chain, node.url, question=question)
+
+
+def test_a_first_reading_takes_no_more_rounds_than_another(chain: AaveChain, node: NodeProxy) -> None:
+    async def question(reader: EthereumReader) -> tuple[Reading, list[str]]:
+        (first,) = await reader.read()
+        began_with = list(node.requests)
+        node.requests.clear()
+        await reader.read()
+        return first, began_with
+
+    first, began_with = ask(chain, node.url, question=question)
+    assert first.available
+    assert sorted(began_with[:3]) == ["eth_call", "eth_chainId", "eth_getBlockByNumber"], "at once"
+    assert began_with[3:] == node.requests[1:] == ["eth_call", "eth_getBlockByNumber"]
+
+
+def test_contracts_that_were_others_at_the_block_that_is_read_are_found_there(
+    chain: AaveChain, node: NodeProxy
+) -> None:
+    """The first reading expects the contracts of the newest block, and reads some blocks before it."""
+    chain.give(chain.wallet("alice"), "USDT", "5")
+    chain.mine(3)
+    admin = chain.node.rpc("eth_accounts")[0]
+    moved = chain.clone(chain.addresses["oracle"])
+    chain.node.send(admin, chain.addresses["provider"], "setPriceOracle(address)", [moved])
+    reading = read(chain, node.url, block=3)
+    assert reading.balances == {"USDT": Decimal(5)}
+    assert any(one.venue == "aave_oracle" for one in reading.market)
