@@ -11,8 +11,8 @@ of the venue that the registry does not know (``UNMAPPED:<name>``), which are re
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 from basis_pipeline.domain.changes import Action, BalanceUpdate, Trigger
 from basis_pipeline.domain.intake import parse_update
 from basis_pipeline.domain.numbers import VALUE_LIMIT, ZERO, add, decimal_places, multiply, quantize_value, subtract
-from basis_pipeline.domain.observations import ObservedPosition, Reading
+from basis_pipeline.domain.observations import Account, ObservedPosition, Reading
 from basis_pipeline.domain.positions import Book, PerpPosition
 from basis_pipeline.domain.tokens import EXCHANGES, IN_TRANSIT, Registry, parse_instrument
 
@@ -133,6 +133,10 @@ class Tracked:
     arriving: Mapping[str, Decimal] = field(default_factory=dict)
 
 
+Arrivals = Mapping[Account, Mapping[str, Decimal]]
+"""By account and token: how much of what was under way has arrived there, though the ledger does not know it yet."""
+
+
 class Adjustment(NamedTuple):
     """The entry that brings the ledger to the venue, the keys it covers, and why it leaves others out."""
 
@@ -233,6 +237,43 @@ def compare(tracked: Tracked, reading: Reading, rules: Rules, registry: Registry
         held = sorted({**tracked.balances, **sizes}.items())
         return tuple(Comparison(key, amount, None, None, Outcome.UNAVAILABLE) for key, amount in held)
     return tuple(_compared(tracked, reading, rules, registry))
+
+
+def arrivals(tracked: Tracked, rows: Sequence[Comparison]) -> dict[str, Decimal]:
+    """How much of what is under way these comparisons take to have arrived, by token."""
+    return {
+        row.key: row.difference
+        for row in rows
+        if row.outcome is Outcome.IN_FLIGHT
+        and row.difference is not None
+        and ZERO < row.difference <= tracked.arriving.get(row.key, ZERO)
+        and not explained(row.difference, tracked.recent.get(row.key, ()), row.tolerance or ZERO)
+    }
+
+
+def share_arrivals(wanted: Mapping[Account, Mapping[str, Decimal]], tracked: Mapping[Account, Tracked]) -> Arrivals:
+    """Where each token that is under way can have arrived: it arrives once, so the largest claim goes first.
+
+    A claim that is left with too little gets none: a difference is explained as a whole or not at all.
+    """
+    shared: dict[Account, dict[str, Decimal]] = {account: {} for account in tracked}
+    taken: dict[str, Decimal] = {}
+    claims = [(amount, account, token) for account, found in wanted.items() for token, amount in found.items()]
+    for amount, account, token in sorted(claims, reverse=True):
+        so_far = add(taken.get(token, ZERO), amount)
+        if so_far <= tracked[account].arriving[token]:
+            taken[token] = so_far
+            shared[account][token] = amount
+    return shared
+
+
+def without_arrivals(tracked: Tracked, elsewhere: Iterable[Mapping[str, Decimal]]) -> Tracked:
+    """The same, less what has arrived elsewhere."""
+    left = dict(tracked.arriving)
+    for found in elsewhere:
+        for token, amount in found.items():
+            left[token] = max(ZERO, subtract(left.get(token, ZERO), amount))
+    return replace(tracked, arriving=left)
 
 
 def _compared(tracked: Tracked, reading: Reading, rules: Rules, registry: Registry) -> Iterator[Comparison]:

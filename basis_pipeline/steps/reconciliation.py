@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from basis_pipeline.domain.errors import (
     DuplicateIdError,
@@ -24,12 +25,16 @@ from basis_pipeline.domain.observations import Account, MarketObservation, Readi
 from basis_pipeline.domain.reconciliation import (
     ENTRY_PRICE,
     RECONCILIATION_ADJUSTMENT,
+    Arrivals,
     Comparison,
     Rules,
     Tracked,
     adjustment,
+    arrivals,
     compare,
+    share_arrivals,
     track,
+    without_arrivals,
 )
 from basis_pipeline.domain.tokens import IN_TRANSIT
 from basis_pipeline.ledger import market_observations, readings
@@ -136,9 +141,14 @@ async def reconcile(
     for look in looks:
         by_portfolio.setdefault(look.account.portfolio, []).append(look)
     records: dict[Account, AccountRecord] = {}
+    arrived: dict[Account, Mapping[str, Decimal]] = {}
     for portfolio, own in by_portfolio.items():
-        ready = _prepare(ports, portfolio, own, rules, findings)
-        records.update(_compare_all(ports, portfolio, own, rules) if ready else _uncompared(own))
+        if _prepare(ports, portfolio, own, rules, findings):
+            compared, found = _compare_all(ports, portfolio, own, rules)
+            records.update(compared)
+            arrived.update(found)
+        else:
+            records.update(_uncompared(own))
     doubtful = {
         account: frozenset(row.key for row in record.comparisons if row.adjustable)
         for account, record in records.items()
@@ -148,8 +158,9 @@ async def reconcile(
         await sleep(rules.second_reading_after.total_seconds())
         concerned = [reader for reader in readers if not doubtful.keys().isdisjoint(reader.accounts)]
         for look in await _look(ports, concerned, rules, hour, 2, doubtful):
-            keys = doubtful[look.account]
-            records[look.account] = _settle(ports, records[look.account], look, keys, rules, hour)
+            account = look.account
+            others = [arrived[other] for other in arrived if other != account and other.portfolio == account.portfolio]
+            records[account] = _settle(ports, records[account], look, doubtful[account], others, rules, hour)
     stored = _conclude(ports, hour, by_portfolio, records, findings)
     report = ReconciliationReport(hour, ports.clock(), timedelta(0)) if not stored else _report(stored)
     skew = skew_of([look.reading for look in looks])
@@ -225,13 +236,19 @@ def _tracked(
     return {account: track(book, updates, account.venue, as_of, rules) for account, as_of in cuts.items()}
 
 
-def _compare_all(ports: Ports, portfolio: str, looks: Sequence[_Look], rules: Rules) -> dict[Account, AccountRecord]:
+def _compare_all(
+    ports: Ports, portfolio: str, looks: Sequence[_Look], rules: Rules
+) -> tuple[dict[Account, AccountRecord], Arrivals]:
+    """What each account comes to, and what of transfers under way has arrived at which of them."""
     snapshot = ports.ledger.snapshot()
     tracked = _tracked(snapshot, portfolio, {look.account: look.reading.as_of for look in looks}, rules)
-    return {
-        look.account: _record(look, compare(tracked[look.account], look.reading, rules, ports.registry))
-        for look in looks
-    }
+    rows = {look.account: compare(tracked[look.account], look.reading, rules, ports.registry) for look in looks}
+    shared = share_arrivals({account: arrivals(tracked[account], found) for account, found in rows.items()}, tracked)
+    records: dict[Account, AccountRecord] = {}
+    for look in looks:
+        own = without_arrivals(tracked[look.account], (shared[other] for other in shared if other != look.account))
+        records[look.account] = _record(look, compare(own, look.reading, rules, ports.registry))
+    return records, shared
 
 
 def _uncompared(looks: Sequence[_Look]) -> dict[Account, AccountRecord]:
@@ -252,9 +269,18 @@ def _record(look: _Look, comparisons: tuple[Comparison, ...]) -> AccountRecord:
 
 
 def _settle(
-    ports: Ports, first: AccountRecord, second: _Look, doubtful: frozenset[str], rules: Rules, hour: datetime
+    ports: Ports,
+    first: AccountRecord,
+    second: _Look,
+    doubtful: frozenset[str],
+    elsewhere: Sequence[Mapping[str, Decimal]],
+    rules: Rules,
+    hour: datetime,
 ) -> AccountRecord:
-    """What an account comes to after a second look at the keys that the first could not explain."""
+    """What an account comes to after a second look at the keys that the first could not explain.
+
+    ``elsewhere`` is what of transfers under way has arrived at other accounts.
+    """
     looked = (*first.readings, second.number)
     reading = second.reading
     if not reading.available:
@@ -266,7 +292,7 @@ def _settle(
         tracked = _tracked(snapshot, reading.account.portfolio, {reading.account: reading.as_of}, rules)[
             reading.account
         ]
-        rows = compare(tracked, reading, rules, ports.registry)
+        rows = compare(without_arrivals(tracked, elsewhere), reading, rules, ports.registry)
         record = _record(second, rows)._replace(readings=looked)
         standing = {row.key for row in rows if row.adjustable} & doubtful
         if not standing:

@@ -199,6 +199,22 @@ def test_what_the_ledger_refuses_of_an_account_does_not_hold_up_the_rest_of_it(f
     assert not verify(fund.ledger.engine).problems
 
 
+def test_what_is_under_way_arrives_once(fund: Fund) -> None:
+    legs = token("wallet", "USDT", "-60"), token("in_transit", "USDT", "60")
+    fund.ledger.append("fund", update("VENUE_TRANSFER", *legs, minute=NOW - 120))
+
+    def reconciled(wallet: str, binance: str, okx: str) -> dict[str, tuple[Outcome, bool]]:
+        readers = (Scripted(says(v, USDT=a)) for v, a in (("wallet", wallet), ("binance", binance), ("okx", okx)))
+        found = told(fund.reconcile(*readers))
+        return {venue: found[venue, "USDT"] for venue in ("wallet", "binance", "okx")}
+
+    under_way = (Outcome.IN_FLIGHT, False)
+    assert reconciled("940", "130", "80") == {"wallet": MATCHED, "binance": under_way, "okx": under_way}
+    assert reconciled("940", "130", "110") == {"wallet": MATCHED, "binance": ADJUSTED, "okx": under_way}
+    assert (fund.balance("binance", "USDT"), fund.balance("okx", "USDT")) == (130, 50)
+    assert reconciled("1000", "130", "110") == {"wallet": under_way, "binance": MATCHED, "okx": under_way}
+
+
 def test_positions_are_brought_to_the_venue_with_size_and_entry_price(fund: Fund) -> None:
     fund.ledger.append("fund", update("PERP_OPENED", perp("OPEN", "-2", fill_price="3000"), minute=2))
     held = {"USDT": "100"}
