@@ -42,7 +42,7 @@ def rules_of(settings: Settings) -> Rules:
         transfer_window=given.transfer_window,
         second_reading_after=given.second_reading_after,
         opening_tolerance=given.opening_tolerance,
-        tolerances={key: Tolerance(each.absolute, each.relative) for key, each in given.tolerances.items()},
+        tolerances={key: Tolerance(each.absolute, each.relative) for key, each in settings.tolerances().items()},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,22 @@ def test_every_rule_is_taken_from_the_settings() -> None:
         assert getattr(rules, name) == getattr(settings, name)
         assert getattr(rules, name) != getattr(Rules(), name)
     assert rules.tolerances == {"okx": Tolerance(settings.tolerances["okx"].absolute)}
+
+
+def test_tolerances_hold_by_any_spelling_of_their_key() -> None:
+    given = {
+        "Binance:USDT_spot": {"absolute": "1"},
+        "alchemy": {"absolute": "2"},
+        "okx:ETH-USDT-SWAP": {"absolute": "3"},
+        "OKX:ETHUSDT-PERP:LONG/entry_price": {"relative": "0.4"},
+    }
+    rules = rules_of(Settings(reconciliation=ReconciliationSettings.model_validate({"tolerances": given})))
+    assert rules.tolerances == {
+        "binance:USDT": Tolerance(Decimal(1)),
+        "wallet": Tolerance(Decimal(2)),
+        "okx:ETHUSDT-PERP": Tolerance(Decimal(3)),
+        "okx:ETHUSDT-PERP:LONG/entry_price": Tolerance(relative=Decimal("0.4")),
+    }
 
 
 def test_all_wallets_have_one_reader_and_each_exchange_account_its_own(tmp_path: Path, keys: None) -> None:

@@ -94,6 +94,30 @@ WRONG |= {
         "reconciliation: {tolerances: {okx: {absolute: '-1'}}}",
         "reconciliation.tolerances.okx.absolute: Input should be greater than or equal to 0",
     ),
+    "a tolerance of a venue that there is not": (
+        "reconciliation: {tolerances: {kraken: {absolute: '1'}}}",
+        "reconciliation.tolerances.kraken: 'kraken' is not a venue",
+    ),
+    "a tolerance where nothing is read": (
+        "reconciliation: {tolerances: {in_transit: {absolute: '1'}}}",
+        "reconciliation.tolerances.in_transit: in_transit is not an account",
+    ),
+    "a tolerance of a token that there is not": (
+        "reconciliation: {tolerances: {'binance:USTD': {absolute: '1'}}}",
+        "reconciliation.tolerances.binance:USTD: 'USTD' is neither a registered token nor a perpetual of binance",
+    ),
+    "a tolerance of a perpetual in a wallet": (
+        "reconciliation: {tolerances: {'wallet:ETHUSDT-PERP': {absolute: '1'}}}",
+        "'ETHUSDT-PERP' is neither a registered token nor a perpetual of wallet",
+    ),
+    "a tolerance of a token's entry price": (
+        "reconciliation: {tolerances: {'okx:ETH/entry_price': {relative: '0.1'}}}",
+        "'ETH/entry_price' is neither",
+    ),
+    "a tolerance twice": (
+        "reconciliation: {tolerances: {'wallet:aWETH': {absolute: '1'}, 'WALLET:aETH': {absolute: '2'}}}",
+        "reconciliation.tolerances.WALLET:aETH: is wallet:aWETH by another name",
+    ),
     "drift that is ignored": ("reconciliation: {on_drift: ignore}", "reconciliation.on_drift: Input should be"),
     "a block of no kind": ("ethereum: {block: latest}", "ethereum.block."),
 }

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from basis_pipeline.domain.errors import ConfigError
+from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.numbers import decimal_places
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, Token, TokenKind
 from basis_pipeline.settings.live import (
@@ -33,6 +33,8 @@ from basis_pipeline.settings.live import (
     AccountSettings,
     EthereumSettings,
     ReconciliationSettings,
+    ToleranceSettings,
+    canonical_tolerances,
     check_accounts,
 )
 from basis_pipeline.settings.secrets import may_be_secret, refuse_secrets
@@ -146,6 +148,10 @@ class Settings(BaseSettings):
         aliases = {alias: symbol for symbol, token in self.tokens.items() for alias in token.aliases}
         return DEFAULT_REGISTRY.extended([_token(symbol, t) for symbol, t in self.tokens.items()], aliases)
 
+    def tolerances(self) -> dict[str, ToleranceSettings]:
+        """How far venues and the ledger may be apart, by the keys of reconciliation."""
+        return canonical_tolerances(self.reconciliation.tolerances, self.registry())
+
     def first_day(self) -> date | None:
         """The day of the earliest portfolio's start, None without portfolios."""
         return min((p.start.date() for p in self.portfolios.values()), default=None)
@@ -249,6 +255,10 @@ def _validated(content: dict[str, Any], path: Path) -> Settings:
     except TypeError as error:
         raise ConfigError(f"{path}: settings have names only ({error})") from None
     settings.registry()
+    try:
+        settings.tolerances()
+    except InputError as error:
+        raise ConfigError(f"{path}: {error}") from None
     return settings
 
 

@@ -17,8 +17,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from basis_pipeline.domain.errors import ConfigError, InputError
-from basis_pipeline.domain.tokens import IN_TRANSIT, WALLET, canonical_venue
+from basis_pipeline.domain.errors import ConfigError, InputError, UnknownNameError
+from basis_pipeline.domain.reconciliation import ENTRY_PRICE
+from basis_pipeline.domain.tokens import IN_TRANSIT, WALLET, Registry, canonical_venue, parse_instrument
 from basis_pipeline.settings.types import CLOSED, Age, Duration, Exact, PortfolioName
 
 EXCHANGE_PARTS: dict[str, tuple[str, ...]] = {
@@ -150,6 +151,45 @@ class ReconciliationSettings(BaseModel):
     tolerances: dict[str, ToleranceSettings] = Field(
         default={}, description="by `venue:TOKEN`, `venue:INSTRUMENT`, `venue:INSTRUMENT/entry_price` or `venue`"
     )
+
+
+def canonical_tolerances(given: Mapping[str, ToleranceSettings], registry: Registry) -> dict[str, ToleranceSettings]:
+    """The tolerances under the names that reconciliation uses, whatever spelling or alias they were given by.
+
+    ``InputError`` for a venue, token or instrument that there is none of, and for two spellings of one: a tolerance
+    that nothing ever asks for would be taken to hold.
+    """
+    found: dict[str, ToleranceSettings] = {}
+    spelled: dict[str, str] = {}
+    for key, tolerance in given.items():
+        where = f"reconciliation.tolerances.{key}"
+        name = _tolerance_name(key, where, registry)
+        if name in found:
+            raise InputError(f"{where}: is {spelled[name]} by another name; keep one of them")
+        found[name], spelled[name] = tolerance, key
+    return found
+
+
+def _tolerance_name(key: str, where: str, registry: Registry) -> str:
+    place, _, what = key.partition(":")
+    venue = canonical_venue(place, where)
+    if venue == IN_TRANSIT:
+        raise InputError(f"{where}: {venue} is not an account, so nothing is compared there")
+    if place == key:
+        return venue
+    if what in registry.tokens or what in registry.aliases:
+        return f"{venue}:{registry.token(what).symbol}"
+    instrument = what.removesuffix(ENTRY_PRICE)
+    try:
+        name = parse_instrument(instrument).name
+    except UnknownNameError:
+        name = ""
+    if not name or venue == WALLET:
+        raise InputError(
+            f"{where}: {what!r} is neither a registered token nor a perpetual of {venue}; write {venue}:USDT, or for "
+            "an exchange okx:ETHUSDT-PERP or okx:ETHUSDT-PERP/entry_price"
+        )
+    return f"{venue}:{name}{what.removeprefix(instrument)}"
 
 
 def check_accounts(accounts: Mapping[str, AccountSettings], portfolios: Collection[str]) -> None:
