@@ -145,6 +145,12 @@ class Adjustment(NamedTuple):
     left_out: tuple[str, ...]
 
 
+def held(book: Book, venue: str, as_of: datetime) -> Tracked:
+    """What a book says of a venue, with nothing that could explain that the venue says otherwise."""
+    history = _History(book, venue)
+    return Tracked(as_of, history.held(), history.open())
+
+
 def track(opening: Book, updates: Sequence[BalanceUpdate], venue: str, as_of: datetime, rules: Rules) -> Tracked:
     """What the ledger says of a venue as of a reading.
 
@@ -154,6 +160,7 @@ def track(opening: Book, updates: Sequence[BalanceUpdate], venue: str, as_of: da
     nothing: it counts only where it describes a later moment than this reading does.
     """
     history = _History(opening.copy(), venue)
+    updates = [update for update in updates if history.concerned_by(update)]
     sent: dict[str, Decimal] = {}
     for update in updates:
         age = as_of - update.timestamp
@@ -201,22 +208,28 @@ class _History:
     def in_transit(self) -> dict[str, Decimal]:
         return {token: balance for (venue, token), balance in self._book.balances.items() if venue == IN_TRANSIT}
 
+    def concerned_by(self, update: BalanceUpdate) -> bool:
+        """Whether the update changes anything at the venue, or what is under way; ``apply`` leaves all else out."""
+        touched = {change.venue for change in update.token_changes} | {leg.venue for leg in update.derivative_changes}
+        return not touched.isdisjoint((self._venue, IN_TRANSIT))
+
     def apply(self, update: BalanceUpdate, *, recent: bool, later: bool) -> None:
         """Apply an accepted update; ``later`` says that it is after the reading."""
         before = self.open()
-        applied = self._book.replay(update.token_changes, update.derivative_changes, update.timestamp)
+        tokens = tuple(change for change in update.token_changes if change.venue in (self._venue, IN_TRANSIT))
+        perps = tuple(leg for leg in update.derivative_changes if leg.venue == self._venue)
+        applied = self._book.replay(tokens, perps, update.timestamp)
         if not recent:
             return
-        for change in update.token_changes:
+        for change in tokens:
             if change.venue == self._venue:
                 self._note(change.token, change.delta, later)
-        for leg, position in zip(update.derivative_changes, applied.positions, strict=True):
-            if leg.venue == self._venue:
-                was = before.pop(leg.instrument, None)
-                self._note(leg.instrument, subtract(_size(position), _size(was)), later)
-                self.prices.setdefault(leg.instrument, set()).update(p.entry_price for p in (was, position) if p)
-                if position is not None:
-                    before[leg.instrument] = position
+        for leg, position in zip(perps, applied.positions, strict=True):
+            was = before.pop(leg.instrument, None)
+            self._note(leg.instrument, subtract(_size(position), _size(was)), later)
+            self.prices.setdefault(leg.instrument, set()).update(p.entry_price for p in (was, position) if p)
+            if position is not None:
+                before[leg.instrument] = position
 
     def _note(self, key: str, delta: Decimal, later: bool) -> None:
         if delta:

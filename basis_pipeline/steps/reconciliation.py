@@ -32,6 +32,7 @@ from basis_pipeline.domain.reconciliation import (
     adjustment,
     arrivals,
     compare,
+    held,
     share_arrivals,
     track,
     without_arrivals,
@@ -241,6 +242,8 @@ def _compare_all(
 ) -> tuple[dict[Account, AccountRecord], Arrivals]:
     """What each account comes to, and what of transfers under way has arrived at which of them."""
     snapshot = ports.ledger.snapshot()
+    if (agreed := _compare_without_history(ports, snapshot, portfolio, looks, rules)) is not None:
+        return agreed, {look.account: {} for look in looks}
     tracked = _tracked(snapshot, portfolio, {look.account: look.reading.as_of for look in looks}, rules)
     rows = {look.account: compare(tracked[look.account], look.reading, rules, ports.registry) for look in looks}
     shared = share_arrivals({account: arrivals(tracked[account], found) for account, found in rows.items()}, tracked)
@@ -249,6 +252,23 @@ def _compare_all(
         own = without_arrivals(tracked[look.account], (shared[other] for other in shared if other != look.account))
         records[look.account] = _record(look, compare(own, look.reading, rules, ports.registry))
     return records, shared
+
+
+def _compare_without_history(
+    ports: Ports, snapshot: LedgerSnapshot, portfolio: str, looks: Sequence[_Look], rules: Rules
+) -> dict[Account, AccountRecord] | None:
+    """What each account comes to, unless there is a difference that what happened lately may explain: then None.
+
+    A day of a busy fund is tens of thousands of updates, and in most hours nobody needs to look at them.
+    """
+    records: dict[Account, AccountRecord] = {}
+    for look in looks:
+        book = snapshot.book_at(portfolio, look.reading.as_of).book
+        rows = compare(held(book, look.account.venue, look.reading.as_of), look.reading, rules, ports.registry)
+        if any(row.adjustable for row in rows):
+            return None
+        records[look.account] = _record(look, rows)
+    return records
 
 
 def _uncompared(looks: Sequence[_Look]) -> dict[Account, AccountRecord]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from itertools import combinations
@@ -22,6 +23,7 @@ from basis_pipeline.domain.reconciliation import (
     adjustment,
     compare,
     explained,
+    held,
     track,
 )
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY
@@ -400,3 +402,38 @@ def test_nothing_of_an_unavailable_account_is_ever_adjustable(history: list[Bala
     rows = compare(ledger, unavailable(venue), Rules(), DEFAULT_REGISTRY)
     assert {row.key for row in rows} == state_of(ledger)
     assert not any(row.adjustable for row in rows)
+
+
+class TestWithoutHistory:
+    @given(
+        stream=st.lists(st.tuples(updates(), st.integers(-40, 5)), max_size=6),
+        venue=st.sampled_from(["wallet", "binance", "okx"]),
+        off=st.sampled_from(["0", "0.00000001", "5"]),
+    )
+    def test_where_nothing_needs_explaining_history_says_the_same(
+        self, stream: list[tuple[BalanceUpdate, int]], venue: str, off: str
+    ) -> None:
+        book, accepted = Book(), []
+        for each, minute in sorted(stream, key=lambda pair: pair[1]):
+            placed = each.model_copy(update={"timestamp": at(READ_AT + minute)})
+            with suppress(BookError):
+                book.apply(placed)
+                accepted.append(placed)
+        as_of = Book()
+        for each in accepted:
+            if each.timestamp <= at(READ_AT):
+                as_of.replay(each.token_changes, each.derivative_changes, each.timestamp)
+        said = {token: amount for (place, token), amount in as_of.balances.items() if place == venue}
+        positions = {
+            name: position(str(p.size), str(p.entry_price))
+            for (at_, name), p in as_of.positions.items()
+            if at_ == venue
+        }
+        said["USDT"] = said.get("USDT", Decimal(0)) + Decimal(off)
+        found = reading(venue, said, positions=positions)
+        short_cut = compare(held(as_of, venue, at(READ_AT)), found, Rules(), DEFAULT_REGISTRY)
+        in_full = compare(track(Book(), accepted, venue, at(READ_AT), Rules()), found, Rules(), DEFAULT_REGISTRY)
+        if any(row.adjustable for row in short_cut):
+            assert [row.key for row in short_cut] == [row.key for row in in_full]
+        else:
+            assert short_cut == in_full
