@@ -6,12 +6,12 @@ zero and never flat; it says why. Nothing here decides what follows from a readi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Account(NamedTuple):
@@ -178,4 +178,22 @@ class QuoteSource(Protocol):
 
     async def close(self) -> None:
         """Let go of the connection; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class PastSource(QuoteSource, Protocol):
+    """A source that can tell what it would have said at a past hour, at the cost of requests for each hour."""
+
+    @property
+    def venues(self) -> Collection[str]:
+        """The venues under which its observations are recorded."""
+        ...
+
+    def at_hours(self, hours: Sequence[datetime]) -> AsyncIterator[Sequence[MarketObservation]]:
+        """What was newest at each of these full hours, as far as the source can still tell, hour after hour.
+
+        To be asked after ``observe``; ``problems`` then covers both. ``VenueError`` when it cannot go on: what it said
+        before that stands.
+        """
         ...

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from basis_pipeline.domain.errors import BasisError
-from basis_pipeline.domain.observations import MarketObservation, QuoteSource
+from basis_pipeline.domain.instants import HOUR, first_hour_at_or_after
+from basis_pipeline.domain.observations import MarketObservation, PastSource, QuoteSource
 from basis_pipeline.domain.quotes import WantedSeries
 from basis_pipeline.ledger import market_observations
 from basis_pipeline.logs import get_logger
@@ -20,6 +22,8 @@ from basis_pipeline.steps.ports import Ports
 DEADLINE = timedelta(seconds=30)
 READINGS = "readings"
 """The name under which observations that came with readings of accounts are reported."""
+NEAR_ENOUGH = timedelta(minutes=30)
+"""An hour that was observed so shortly before is not asked for again; the chain is read a quarter of an hour back."""
 
 _log = get_logger(__name__)
 
@@ -63,19 +67,23 @@ async def record_market(
     """Ask all sources at once and record what they say, with ``extra`` from elsewhere (readings of the chain, say).
 
     A source that fails or does not answer in time has that as its problem, and never holds up the others. What one
-    missed is asked again with the next recording, for as long as it can be filled in.
+    missed is asked again with the next recording, for as long as it can be filled in. Filling in past hours one by one
+    has a deadline of its own, so that it never costs the newest values.
     """
-    since = await asyncio.to_thread(_since, ports, [source.name for source in sources])
-    told = await asyncio.gather(*(_ask(source, since[source.name], deadline) for source in sources))
+    gaps = await asyncio.to_thread(_gaps, ports, sources)
+    told = await asyncio.gather(*(_ask(source, gap, deadline) for source, gap in zip(sources, gaps, strict=True)))
     found = [(source.name, *answer) for source, answer in zip(sources, told, strict=True)]
     if extra:
         found.append((READINGS, list(extra), []))
     return await asyncio.to_thread(_record, ports, found)
 
 
-def wanted_now(ports: Ports, routing: Routing) -> dict[str, list[WantedSeries]]:
-    """The series to record from each exchange: prices of all tokens, marks of what is or was held of late."""
-    return wanted_series(routing, ports.registry, sorted(set(_instruments(ports))))
+def wanted_now(ports: Ports, routing: Routing, held: Iterable[tuple[str, str]] = ()) -> dict[str, list[WantedSeries]]:
+    """The series to record from each exchange: prices of all tokens, marks of what is or was held of late.
+
+    ``held`` are further (venue, instrument) of which the ledger does not know yet.
+    """
+    return wanted_series(routing, ports.registry, sorted({*_instruments(ports), *held}))
 
 
 def _instruments(ports: Ports) -> Iterator[tuple[str, str]]:
@@ -88,23 +96,67 @@ def _instruments(ports: Ports) -> Iterator[tuple[str, str]]:
             yield from ((change.venue, change.instrument) for change in entry.update.derivative_changes)
 
 
-def _since(ports: Ports, names: Sequence[str]) -> dict[str, datetime]:
-    """From when on each source is to fill in: since the first of its series that still answers fell silent."""
-    oldest = ports.clock() - FILLED_WITHIN
+class _Gap(NamedTuple):
+    """What a source is to fill in: everything since a moment, and, if it is asked for single hours, these."""
+
+    since: datetime
+    hours: list[datetime]
+
+
+def _gaps(ports: Ports, sources: Sequence[QuoteSource]) -> list[_Gap]:
+    """Since the first of a source's series that still answers fell silent, and the hours near which none was heard."""
+    now = ports.clock()
+    oldest = now - FILLED_WITHIN
     latest = market_observations.latest(ports.ledger.engine, oldest)
-    seen = {name: [each.observed_at for key, each in latest.items() if key.venue == name] for name in names}
-    return {name: min(times, default=oldest) for name, times in seen.items()}
+    gaps = []
+    for source in sources:
+        venues = source.venues if isinstance(source, PastSource) else (source.name,)
+        since = min((each.observed_at for key, each in latest.items() if key.venue in venues), default=oldest)
+        hours = _missed(ports, venues, oldest, now) if isinstance(source, PastSource) else []
+        gaps.append(_Gap(since, hours))
+    return gaps
 
 
-async def _ask(source: QuoteSource, since: datetime, deadline: timedelta) -> tuple[list[MarketObservation], list[str]]:
+def _missed(ports: Ports, venues: Collection[str], oldest: datetime, now: datetime) -> list[datetime]:
+    """The full hours at which these venues were not heard shortly before, since recording began."""
+    bounds = market_observations.bounds(ports.ledger.engine)
+    if bounds is None:
+        return []
+    first = first_hour_at_or_after(max(oldest, bounds.began))
+    heard = market_observations.between(ports.ledger.engine, first - NEAR_ENOUGH, now)
+    times = {each.observed_at for each in heard if each.venue in venues}
+    hours = (first + HOUR * n for n in range((now - first) // HOUR + 1))
+    return [hour for hour in hours if not any(hour - NEAR_ENOUGH < time <= hour for time in times)]
+
+
+async def _ask(source: QuoteSource, gap: _Gap, deadline: timedelta) -> tuple[list[MarketObservation], list[str]]:
     try:
         async with asyncio.timeout(deadline.total_seconds()):
-            observed = list(await source.observe(since))
+            observed = list(await source.observe(gap.since))
     except TimeoutError:
         return [], [f"{source.name}: did not answer within {deadline.total_seconds():g} s"]
     except (BasisError, OSError) as error:
         return [], [str(error)]
-    return observed, list(source.problems)
+    newest = max((each.observed_at for each in observed), default=gap.since)
+    hours = [hour for hour in gap.hours if hour <= newest]
+    failed = await _fill_in(source, hours, observed, deadline) if hours and isinstance(source, PastSource) else []
+    return observed, [*source.problems, *failed]
+
+
+async def _fill_in(
+    source: PastSource, hours: Sequence[datetime], observed: list[MarketObservation], deadline: timedelta
+) -> list[str]:
+    """Add what the source says of these hours to what was observed, and return what went wrong."""
+    try:
+        async with asyncio.timeout(deadline.total_seconds()):
+            async for found in source.at_hours(hours):
+                observed += found
+    except TimeoutError:
+        limit = f"{deadline.total_seconds():g} s"
+        return [f"{source.name}: missed hours were not all filled in within {limit}; the next recording goes on"]
+    except (BasisError, OSError) as error:
+        return [str(error)]
+    return []
 
 
 def _record(ports: Ports, found: Sequence[tuple[str, list[MarketObservation], list[str]]]) -> RecordingReport:

@@ -2,6 +2,6 @@
 
 ``nodes`` speaks JSON-RPC and keeps URLs secret, ``abi`` encodes calls and Multicall3, ``contracts`` finds Aave's
 contracts and checks what the registry says of them, ``batch`` says what is read and what the answers mean, ``queues``
-knows the exit queues of Lido and EtherFi, ``chain`` puts a reading together, ``reader`` and ``quotes`` are what others
-use: wallets, and market data alone.
+knows the exit queues of Lido and EtherFi, ``search`` finds the block of a past moment, ``chain`` puts a reading
+together, ``reader`` and ``quotes`` are what others use: wallets, and market data alone.
 """

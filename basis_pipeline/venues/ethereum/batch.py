@@ -24,6 +24,8 @@ Answers = Mapping[str, Answer]
 
 RESERVE_VENUE, ORACLE_VENUE = "aave_reserve", "aave_oracle"
 _RATE_CALLS = {"lido": "stEthPerToken()", "etherfi": "getRate()"}
+VENUES = (RESERVE_VENUE, ORACLE_VENUE, *_RATE_CALLS)
+"""The venues of all market series that the chain tells."""
 _SCALED = (TokenKind.ATOKEN, TokenKind.DEBT)
 _RATE_PLACES = 18
 _HEALTH_PLACES = 18
