@@ -24,6 +24,7 @@ from basis_pipeline.settings import Settings, config_path
 from basis_pipeline.settings.secrets import reveal
 from basis_pipeline.steps.opening import is_unopened
 from basis_pipeline.steps.ports import Ports
+from basis_pipeline.steps.reading_accounts import read_accounts
 from basis_pipeline.steps.reconciliation import ReconciliationReport, reconcile
 from basis_pipeline.steps.recording import RecordingReport, record_market, wanted_now
 
@@ -151,10 +152,11 @@ def _exchange(home: Home, account: Account) -> VenueReader:
 
 
 @asynccontextmanager
-async def open_quote_sources(home: Home) -> AsyncIterator[list[QuoteSource]]:
+async def open_quote_sources(home: Home, held: Sequence[tuple[str, str]] = ()) -> AsyncIterator[list[QuoteSource]]:
     """Each exchange that is to tell prices or marks, which needs no key, and the chain where a node is configured.
 
-    Closed when the block ends.
+    ``held`` are (venue, instrument) that need a mark though the ledger does not know of them yet. Closed when the block
+    ends.
     """
     from basis_pipeline.venues.ethereum.quotes import ChainQuotes
     from basis_pipeline.venues.quotes import exchange_quotes
@@ -164,7 +166,7 @@ async def open_quote_sources(home: Home) -> AsyncIterator[list[QuoteSource]]:
         sources: list[QuoteSource] = []
         if given.rpc_urls or given.rpc_urls_file:
             sources.append(ChainQuotes(**_chain(home)))
-        for venue, series in wanted_now(home.ports(), home.routing).items():
+        for venue, series in wanted_now(home.ports(), home.routing, held).items():
             sources.append(exchange_quotes(venue, series, gateway, home.clock))
         for source in sources:
             stack.push_async_callback(source.close)
@@ -187,19 +189,22 @@ def redis_url(home: Home) -> str | None:
 async def reconcile_accounts(home: Home, ports: Ports, portfolio: str | None = None) -> ReconciliationReport:
     """Read the accounts now, all or one portfolio's, compare them with the ledger and adjust it as the settings say.
 
-    Before books are opened the market is recorded, because opening values what is there.
+    Before books are opened the market is recorded, because opening values what is there; what is there is read for it
+    once more, because only the accounts know which positions need a mark.
     """
-    snapshot = ports.ledger.snapshot()
+    snapshot, rules = ports.ledger.snapshot(), rules_of(home.settings)
     concerned = {account.portfolio for account in home.settings.accounts.values()}
-    if any(is_unopened(snapshot, name) for name in concerned if portfolio in (None, name)):
-        await record_market_now(home, ports)
     async with open_readers(home, portfolio) as readers:
-        return await reconcile(ports, readers, rules_of(home.settings))
+        if any(is_unopened(snapshot, name) for name in concerned if portfolio in (None, name)):
+            found = await read_accounts(readers, rules.deadline, ports.clock)
+            held = [(reading.account.venue, instrument) for reading in found for instrument in reading.positions]
+            await record_market_now(home, ports, held)
+        return await reconcile(ports, readers, rules)
 
 
-async def record_market_now(home: Home, ports: Ports) -> RecordingReport:
-    """Ask every source of prices what is new, and keep it."""
-    async with open_quote_sources(home) as sources:
+async def record_market_now(home: Home, ports: Ports, held: Sequence[tuple[str, str]] = ()) -> RecordingReport:
+    """Ask every source of prices what is new, and keep it. ``held`` as in ``open_quote_sources``."""
+    async with open_quote_sources(home, held) as sources:
         return await record_market(ports, sources)
 
 
