@@ -76,7 +76,7 @@ class PositionMonitor:
         self._registry = settings.registry()
         self.initial_capital = _capital(initial_capital, share_class, self._registry)
         redis_url = _redis_url(settings, self.home) if execution_mode == LIVE else None
-        self._turn = asyncio.Lock()
+        self._turns: tuple[asyncio.AbstractEventLoop | None, asyncio.Lock] = None, asyncio.Lock()
         self._recorded_at = datetime.now(UTC)
         self._state = PositionState(self.portfolio)
         self._publisher: Publisher | None = None
@@ -141,7 +141,7 @@ class PositionMonitor:
 
     async def close(self) -> None:
         """Publish what is due and let go of ledger and Redis."""
-        async with self._turn:
+        async with self._turn():
             if self._publisher is not None:
                 await self._publisher.close()
             if self._worker is not None:
@@ -158,7 +158,7 @@ class PositionMonitor:
 
         Raises an ``UpdateError``, ``DuplicateIdError`` or ``LateEntryError`` (all ``ValueError``) if it is refused.
         """
-        async with self._turn:
+        async with self._turn():
             if self._publisher is not None:
                 await self._publisher.start()
             update = read_changes(changes, self._registry, self._missing_time)
@@ -171,6 +171,13 @@ class PositionMonitor:
             if self._publisher is not None and not receipt.duplicate:
                 await self._publisher.publish(receipt.sequence, update, self._state.sequence, self._state.json())
             return snapshot
+
+    def _turn(self) -> asyncio.Lock:
+        """One update after the other. A backtest may run one event loop after the other."""
+        loop = asyncio.get_running_loop()
+        if self._turns[0] is not loop:
+            self._turns = loop, asyncio.Lock()
+        return self._turns[1]
 
     def _missing_time(self) -> datetime:
         if self.execution_mode == LIVE:

@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,7 +49,8 @@ WATCH_INTERVAL_S = 1.0
 """How often to look for entries that other processes wrote, and to note the cursor in the ledger."""
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 5.0
 INLINE_MAX = 100
-"""An update publishes up to so many entries that came before its own; more are left to the background."""
+"""An update publishes up to so many entries that came before its own; more are left to the background, which takes as
+many at a time, so that an update meanwhile does not wait for long."""
 BATCH = 500
 ALL = 2**62
 
@@ -172,6 +173,7 @@ class Publisher:
         self._busy = asyncio.Lock()
         self._wake = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
+        self._working: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -182,8 +184,8 @@ class Publisher:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            await self.catch_up()
             self._watcher = asyncio.create_task(self._watch(), name=f"publish {self._portfolio}")
+            await self.catch_up()
         elif self._loop is not loop:
             raise PublishingError("monitor: belongs to another event loop; use it in the one it was first used in")
 
@@ -192,10 +194,15 @@ class Publisher:
 
         ``snapshot`` is the state after entry ``newest``.
         """
-        if self._busy.locked() or time.monotonic() < self._retry_at:
+        if self._known_away() or (self._failures and self._busy.locked()):
             self._wake.set()  # the watcher gets there
             return
+        await self._undisturbed(self._publish(sequence, update, newest, snapshot))
+
+    async def _publish(self, sequence: int, update: BalanceUpdate, newest: int, snapshot: str) -> None:
         async with self._busy:
+            if self._known_away():
+                return
             try:
                 message = message_of(self._portfolio, sequence, update)
                 if await self._tell(newest, snapshot, sequence, message) == sequence:
@@ -209,16 +216,34 @@ class Publisher:
                     "an entry is not published yet", portfolio=self._portfolio, sequence=sequence, error=str(error)
                 )
 
+    def _known_away(self) -> bool:
+        return time.monotonic() < self._retry_at
+
+    async def _undisturbed(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for work that is finished also if whoever waits is cancelled.
+
+        The client takes some cancellations for timeouts, so that they would be lost, and a connection that is left in
+        the middle of an answer has to be made anew.
+        """
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        await asyncio.shield(task)
+
     async def close(self) -> None:
-        """Publish what is due if Redis is there, note how far it is, and let go of the connection."""
-        if self._watcher is not None:
-            # Not cancelled: the client sometimes takes a cancellation for a timeout, and the watcher would go on.
+        """Publish what is due if Redis is there, note how far it is, and let go of the connection.
+
+        Not in another event loop than it was started in: with that, the watcher let go of the connection.
+        """
+        if self._watcher is None:
+            await self._client.aclose()
+        elif self._loop is asyncio.get_running_loop():
             self._closing = True
             self._wake.set()
-            await self._watcher
+            await asyncio.wait([self._watcher])
             self._watcher = None
             await self.flush()
-        await self._client.aclose()
+            await self._client.aclose()
 
     async def flush(self) -> None:
         """Publish all that is due, and note how far it is. Never raises because of Redis."""
@@ -227,6 +252,9 @@ class Publisher:
 
     async def catch_up(self, entries_max: int = INLINE_MAX) -> None:
         """Publish what is due, at most so many entries. Never raises because of Redis."""
+        await self._undisturbed(self._catch_up(entries_max))
+
+    async def _catch_up(self, entries_max: int) -> None:
         async with self._busy:
             try:
                 await self._drain(entries_max)
@@ -236,16 +264,19 @@ class Publisher:
                 _log.warning("the ledger cannot be read to publish it", portfolio=self._portfolio, error=str(error))
 
     async def _watch(self) -> None:
-        own = asyncio.current_task()
-        while not self._closing and not (own and own.cancelling()):  # the client may have swallowed it
-            pause_s = self._retry_at - time.monotonic() if self._failures else WATCH_INTERVAL_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._wake.wait()
-            self._wake.clear()
-            if time.monotonic() >= self._retry_at and not self._closing:
-                await self.catch_up(BATCH)
-                self._note()
+        try:
+            while not self._closing:
+                pause_s = self._retry_at - time.monotonic() if self._failures else WATCH_INTERVAL_S
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._wake.wait()
+                self._wake.clear()
+                if not self._known_away() and not self._closing:
+                    await self.catch_up()
+                    self._note()
+        except asyncio.CancelledError:  # the event loop ends, and nobody closed the monitor
+            await self._client.aclose()
+            raise
 
     async def _drain(self, entries_max: int) -> None:
         """Publish what follows Redis's cursor, in order, at most so many entries."""

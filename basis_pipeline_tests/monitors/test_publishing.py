@@ -353,3 +353,81 @@ def test_redis_that_refuses_to_write_is_reported_and_overcome(tmp_path: Path, re
             await until(lambda: 2 in subscriber.sequences(), "it is told when there is memory again")
 
     run(live(tmp_path), work)
+
+
+async def cancelled_after(steps: int, monitor: PositionMonitor) -> bool:
+    """Whether an update that is cancelled after so many steps of the event loop had ended by then."""
+    task = asyncio.create_task(monitor.update(gain()))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    if task.done():
+        return True
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):  # a client that takes it for a timeout must not swallow it
+        await task
+    return False
+
+
+def test_an_update_cancelled_at_any_moment_leaves_ledger_memory_and_redis_agreed(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async def work(monitor: PositionMonitor) -> None:
+        steps = 0
+        with Subscriber(redis_server) as subscriber:
+            while not await cancelled_after(steps, monitor):
+                head = len(stored(monitor))
+                assert monitor._state.snapshot() == monitor.get_snapshot()
+                assert monitor.get_snapshot()["ledger_sequence"] == head
+                await until(lambda head=head: subscriber.snapshot()["ledger_sequence"] == head, "Redis has it")
+                steps += 1
+            assert steps > 3
+            assert subscriber.sequences() == [*range(2, len(stored(monitor)) + 1)]
+
+    run(live(tmp_path), work)
+
+
+def test_a_monitor_whose_first_update_was_cancelled_goes_on_watching(tmp_path: Path, redis_server: RedisServer) -> None:
+    async def main() -> None:
+        monitor = live(tmp_path)
+        redis_server.hang()
+        task = asyncio.create_task(monitor.update(gain()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        redis_server.resume()
+        with (
+            Subscriber(redis_server) as subscriber,
+            Ledger(monitor._ledger.engine.url.render_as_string(False)) as other,
+        ):
+            other.append("default", update("DEPOSIT", wallet("ETH", "1"), minute=1))
+            await until(lambda: 2 in subscriber.sequences(), "the watcher tells of it")
+        await monitor.close()
+
+    asyncio.run(main())
+
+
+def test_updates_that_come_in_thousands_are_published_when_they_return(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async def work(monitor: PositionMonitor) -> None:
+        with Subscriber(redis_server) as subscriber:
+            await asyncio.gather(*(monitor.update(gain()) for _ in range(1000)))
+            assert subscriber.snapshot()["ledger_sequence"] == 1001
+            assert subscriber.sequences() == [*range(2, 1002)]
+
+    run(live(tmp_path), work)
+
+
+def test_a_monitor_that_nobody_closed_lets_go_of_redis_with_its_event_loop(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    monitor = live(tmp_path)
+
+    async def work() -> None:
+        await monitor.update(gain())
+
+    asyncio.run(work())
+    with Subscriber(redis_server) as subscriber:
+        assert len(subscriber.client.client_list()) == 2, "the subscriber's own"
+    asyncio.run(monitor.close())

@@ -270,6 +270,18 @@ def test_updates_at_once_in_one_process_are_taken_in_order(home: Path) -> None:
     assert [s["wallet"]["ETH"] for s in snapshots] == list(range(1, 31))
 
 
+def test_a_backtest_may_run_one_event_loop_after_the_other(home: Path) -> None:
+    monitor = backtest(home)
+
+    async def work() -> None:
+        await asyncio.gather(*(monitor.update(payload("DEPOSIT", wallet("ETH", "1"), minute=1)) for _ in range(5)))
+
+    for _ in range(2):
+        asyncio.run(work())
+    assert monitor.wallet["ETH"] == 10
+    asyncio.run(monitor.close())
+
+
 def test_an_update_that_is_cancelled_is_in_the_ledger_and_in_memory_or_in_neither(home: Path) -> None:
     async def work(monitor: PositionMonitor) -> None:
         tasks = [
