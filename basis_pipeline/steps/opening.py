@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from basis_pipeline.domain.changes import BalanceUpdate
 from basis_pipeline.domain.equity import total
-from basis_pipeline.domain.errors import ReconciliationError
+from basis_pipeline.domain.errors import ReconciliationError, UpdateError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import ZERO, canonical, multiply, subtract
 from basis_pipeline.domain.observations import Account, Reading, ReadingStatus
@@ -40,15 +40,20 @@ def open_books(
 
     ``readings`` are the portfolio's, all available, by their ids. The entries are stamped with the earliest of
     their times, so that no hour shows a part of the portfolio and no reading is from before the opening. Raises
-    ``ReconciliationError`` when what is there is not worth the configured capital, ``LedgerMovedError`` when somebody
-    else wrote first.
+    ``ReconciliationError`` when what is there cannot be held or is not worth the configured capital,
+    ``LedgerMovedError`` when somebody else wrote first.
     """
     moment = min(reading.as_of for reading in readings.values())
     book = snapshot.book_at(portfolio, moment).book
     capital = book.balances[(WALLET, snapshot.state(portfolio).share_class)]
-    updates, left_out = _opening_entries(ports, book, portfolio, readings, moment, rules)
-    for update in updates:
-        book.apply(update)
+    try:
+        updates, left_out = _opening_entries(ports, book, portfolio, readings, moment, rules)
+        for update in updates:
+            book.apply(update)
+    except UpdateError as error:
+        raise ReconciliationError(
+            f"{portfolio}: the ledger cannot hold what its accounts say, so its books are not opened: {error}"
+        ) from None
     _check_worth(ports, snapshot, portfolio, book, capital, list(readings.values()), rules)
     ports.ledger.append_many(portfolio, updates, expected_head=INITIAL_CAPITAL_ALONE)
     return left_out

@@ -347,6 +347,12 @@ class TestOpening:
             unopened.reconcile(Scripted(says("wallet", USDT="1000", KING="3")))
         assert unopened.ledger.snapshot().state("fund").head.sequence == 1
 
+    def test_what_the_ledger_cannot_hold_is_refused_like_any_other_opening(self, unopened: Fund) -> None:
+        with pytest.raises(OpeningRefused, match=r"fund: the ledger cannot hold .* is too large") as caught:
+            unopened.reconcile(Scripted(says("wallet", USDT="1e21")), Scripted(says("binance", USDT="3")))
+        assert len(caught.value.report.accounts) == 2
+        assert unopened.ledger.snapshot().state("fund").head.sequence == 1
+
     def test_one_fund_that_cannot_open_does_not_keep_another_from_reconciling(self, unopened: Fund) -> None:
         unopened.ledger.register(Terms("other", "USDT", Decimal(70), START))
         other = Scripted(reading("wallet", {"USDT": "70"}, portfolio="other", when=at(NOW)))
