@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ from basis_pipeline.ledger.snapshot import LedgerSnapshot
 BATCH = 2000
 """Updates per transaction: large enough that syncing costs little, small enough that other writers get their turn."""
 LINE_LENGTH_MAX = 1_000_000
+DEPTH_MAX = 100
+"""Levels of brackets in a line; an update has four. Python's own limit does not protect: some libraries raise it until
+the parser runs out of stack, and the process ends."""
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS = re.compile(rb"[\[\]{}]")
 
 
 class ImportFailed(InputError):
@@ -103,6 +109,8 @@ def _numbered(
 def _parse(line: bytes, ledger: Ledger) -> BalanceUpdate:
     if len(line) > LINE_LENGTH_MAX:
         raise InputError(f"the line is {len(line)} bytes long, more than the limit of {LINE_LENGTH_MAX}")
+    if line.count(b"[") + line.count(b"{") > DEPTH_MAX and _depth(line) > DEPTH_MAX:
+        raise InputError(f"is not JSON that can be read (brackets in more than {DEPTH_MAX} levels)")
     try:
         payload = json.loads(line, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
@@ -111,11 +119,19 @@ def _parse(line: bytes, ledger: Ledger) -> BalanceUpdate:
         raise InputError(f"is not valid JSON ({error.msg} at column {error.colno})") from None
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets without end
+    except ValueError as error:  # an integer of thousands of digits
         raise InputError(f"is not JSON that can be read ({error})") from None
     if not isinstance(payload, dict):
         raise InputError(f"is not a JSON object but {type(payload).__name__}")
     return parse_update(payload, ledger.registry)
+
+
+def _depth(line: bytes) -> int:
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(_STRING.sub(b"", line)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _refuse_constant(name: str) -> Decimal:

@@ -77,6 +77,8 @@ BAD_LINES = {
     "no trigger": (without("trigger"), "trigger: is missing"),
     "same id, other content": (line({**REPAIRED, "id": "good-1"}), "'good-1' is entry 2 of book already, with other"),
     "brackets without end": (b"[" * 100_000, "is not JSON that can be read"),
+    "brackets in more levels than anybody needs": (b"[" * 101 + b"]" * 101, "brackets in more than 100 levels"),
+    "brackets that nothing closes": (b'{"a":' * 101, "brackets in more than 100 levels"),
     "an integer of thousands of digits": (raw("1" * 10_000), "is not JSON that can be read"),
     "UTF-16": (line(REPAIRED).decode().encode("utf-16"), "is not UTF-8 text"),
 }
@@ -88,6 +90,11 @@ def import_lines(ledger, *lines, source="journal.jsonl"):
 
 def ids(ledger, portfolio="book"):
     return [entry.update.id for entry in ledger.snapshot().entries(portfolio, None, None)][1:]
+
+
+def test_brackets_in_text_and_beside_each_other_are_no_levels(ledger):
+    legs = [wallet("USDT", "1", reason='[[{"' * 60)] * 150
+    assert import_lines(ledger, line({**REPAIRED, "trigger": "HOURLY_RECONCILIATION", "token_changes": legs})).new == 1
 
 
 @pytest.mark.parametrize("name", BAD_LINES)

@@ -5,3 +5,13 @@ contracts and checks what the registry says of them, ``batch`` says what is read
 knows the exit queues of Lido and EtherFi, ``search`` finds the block of a past moment, ``chain`` puts a reading
 together, ``reader`` and ``quotes`` are what others use: wallets, and market data alone.
 """
+
+import sys
+
+_recursion_limit = sys.getrecursionlimit()
+
+import web3  # noqa: E402, F401
+
+# A package below web3 raises the limit to 100,000 when it is imported: deeper than the stack, so that an answer with
+# brackets without end would end the process instead of being refused.
+sys.setrecursionlimit(_recursion_limit)
