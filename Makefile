@@ -1,5 +1,6 @@
 # Everything here needs only Python 3.11 or newer, and make. Each target does its own set-up.
 #   make test ARGS="-k ledger"     passes arguments on to pytest
+#   make test WORKERS=0            runs the tests one after the other, in this process
 #   make venv PYTHON=python3.12    chooses the Python (remove .venv first)
 
 .DEFAULT_GOAL := help
@@ -12,6 +13,7 @@ UV := uv==0.13.8
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra postgres
 ARGS ?=
+WORKERS ?= auto
 
 .PHONY: help
 help:  ## List these targets
@@ -57,7 +59,7 @@ ui: $(READY)  ## Open the Dagster UI on the demo's data
 .PHONY: test
 test: $(READY)  ## Run every test, with coverage
 	@$(BIN)/coverage erase
-	$(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
 
 .PHONY: check
 check: lint types definitions test coverage  ## Every quality gate: lint, types, Dagster definitions, tests, coverage
