@@ -114,6 +114,8 @@ async def _positions(ask: Ask, settlement: Mapping[str, str]) -> list[Row]:
     for _ in range(_PAGES_MAX):
         params = {**settlement, "limit": _PAGE_ROWS, **({"cursor": cursor} if cursor else {})}
         result = _result(await ask(what, "privateGetV5PositionList", params))
+        if result.get("category", settlement["category"]) != settlement["category"]:
+            raise malformed(result, f"{what}: the answer is of another category")
         found.extend(rows_of(result, "list"))
         following = result.get("nextPageCursor") or ""
         if not following:

@@ -84,16 +84,23 @@ def _checked(answer: Answer) -> Row:
 def _cash(row: Row) -> tuple[Decimal, Decimal]:
     """Cash net of debts, and the debts (see the module's documentation)."""
     cash = amount(row, "cashBal")
-    liability, interest = (owed(row, key) if row.get(key) not in {None, ""} else ZERO for key in ("liab", "interest"))
+    told = {key: owed(row, key) for key in ("liab", "interest") if row.get(key) not in {None, ""}}
+    liability, interest = told.get("liab", ZERO), told.get("interest", ZERO)
     debt = add(liability, interest)
-    if not debt:
+    if not debt and (len(told) == 2 or optional(row, "eq") is None):
         return cash, debt
+    if debt and len(told) < 2:
+        raise malformed(row, "liab or interest is empty where the other is not zero, so what is owed is unknown")
     expected = number(row, "eq")
     for key in _NOT_CASH:
-        expected = subtract(expected, number(row, key) if key == "upl" else optional(row, key) or ZERO)
+        expected = subtract(expected, (number(row, key) if key == "upl" and debt else optional(row, key)) or ZERO)
+    allowed = multiply(_IDENTITY_TOLERANCE, max(abs(cash), abs(number(row, "eq")), debt))
+    if not debt:
+        if subtract(cash, expected) > allowed:
+            raise malformed(row, "liab and interest are empty, but eq is less than cashBal: what is owed is unknown")
+        return cash, debt
     candidates = [subtract(cash, part) for part in (ZERO, interest, liability, debt)]
     net = min(candidates, key=lambda candidate: abs(subtract(candidate, expected)))
-    allowed = multiply(_IDENTITY_TOLERANCE, max(abs(cash), abs(number(row, "eq")), debt))
     if abs(subtract(net, expected)) > allowed:
         raise malformed(
             row, "liab is not zero, and eq fits neither cashBal nor cashBal less liab: what is owed is unclear"

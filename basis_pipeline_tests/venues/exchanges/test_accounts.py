@@ -236,6 +236,35 @@ def test_an_okx_account_without_borrowing_leaves_debts_empty(venues: ExchangeVen
     assert (reading.balances, reading.debts, reading.health) == ({"ETH": D(3)}, {}, None)
 
 
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ({"eq": "2.9", "upl": "", "liab": "", "interest": ""}, "eq is less than cashBal"),
+        ({"eq": "3.5", "upl": "0.6", "liab": "", "interest": "0"}, "eq is less than cashBal"),
+        ({"eq": "3", "upl": "0", "liab": "", "interest": "0.1"}, "liab or interest is empty"),
+        ({"eq": "3", "upl": "0", "liab": "2"}, "liab or interest is empty"),
+    ],
+)
+def test_a_debt_that_okx_does_not_tell_is_unknown_and_not_zero(
+    venues: ExchangeVenues, told: dict[str, str], problem: str
+) -> None:
+    fund(venues, "okx")
+    venues.answer("/api/v5/account/balance", okx_balance({"ccy": "ETH", "cashBal": "3", **told}))
+    reading = read(venues, "okx", "trading")
+    assert not reading.available
+    assert problem in str(reading.error)
+
+
+@pytest.mark.parametrize("told", [{"eq": "3", "upl": ""}, {"eq": "3.4", "upl": "0.4"}, {"eq": "5", "stgyEq": "1"}])
+def test_an_okx_account_whose_equity_is_its_cash_and_more_owes_nothing(
+    venues: ExchangeVenues, told: dict[str, str]
+) -> None:
+    fund(venues, "okx")
+    detail = {"ccy": "ETH", "cashBal": "3", "liab": "", "interest": "", **told}
+    venues.answer("/api/v5/account/balance", okx_balance(detail))
+    assert read(venues, "okx", "trading").balances == {"ETH": D(3)}
+
+
 def test_all_pages_of_bybits_positions_are_read(venues: ExchangeVenues) -> None:
     account = fund(venues, "bybit")
     for number in range(450):

@@ -321,6 +321,13 @@ BYBIT_POSITION = {
             "listed twice",
         ),
         (
+            "bybit",
+            "unified",
+            "/v5/position/list",
+            {"retCode": 0, "result": {"list": [], "category": "option"}},
+            "the answer is of another category",
+        ),
+        (
             "okx",
             "trading",
             "/api/v5/account/positions",
