@@ -137,13 +137,31 @@ def next_adjustment_id(engine: Engine, account: Account, hour: datetime) -> str:
     number = 1
     with read_transaction(engine) as connection:
         while True:
-            name = f"recon:{account.portfolio}:{account.name}:{hour:%Y-%m-%dT%H}:{number}"
+            name = f"{_adjustment_prefix(account, hour)}{number}"
             query = sa.select(entries.c.sequence).where(
                 entries.c.portfolio == account.portfolio, entries.c.entry_id == name
             )
             if connection.execute(query).first() is None:
                 return name
             number += 1
+
+
+def adjustment_ids(engine: Engine, account: Account, hour: datetime) -> list[str]:
+    """The entries by which the hour's reconciliations, all of them, adjusted the account; in the ledger's order."""
+    query = (
+        sa.select(entries.c.entry_id)
+        .where(
+            entries.c.portfolio == account.portfolio,
+            entries.c.entry_id.startswith(_adjustment_prefix(account, hour), autoescape=True),
+        )
+        .order_by(entries.c.sequence)
+    )
+    with read_transaction(engine) as connection:
+        return list(connection.execute(query).scalars())
+
+
+def _adjustment_prefix(account: Account, hour: datetime) -> str:
+    return f"recon:{account.portfolio}:{account.name}:{hour:%Y-%m-%dT%H}:"
 
 
 def _insert(connection: Connection, hour: datetime, attempt: int, each: Reading) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -28,6 +29,9 @@ from basis_pipeline.orchestration.reconciliation_checks import reconciliation_ch
 from basis_pipeline.orchestration.resources import HomeResource
 from basis_pipeline.orchestration.schedules import live_schedules
 from basis_pipeline.settings import Settings, home_path, load_settings
+
+MAX_RUNTIME_SECONDS_TAG = "dagster/max_runtime"
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 
 def build_definitions(home: Path | None = None, pool: str | None = POOL) -> dg.Definitions:
@@ -81,16 +85,27 @@ def _live(home: Path | None, settings: Settings, pool: str | None) -> _Parts:
         checks=[*check_steps(live=True), reconciliation_checks()],
         jobs=[
             _job(BOOKS, "Every table, for a day or a range of days in one run.", daily),
-            _job(PROJECTION, "The current day, up to now, and days before it that are not complete.", daily),
-            _job(RECONCILIATION, "The current hour: every account read and compared with the ledger.", [hourly]),
+            _job(
+                PROJECTION, "The current day, up to now, and days before it that are not complete.", daily, 180 * MINUTE
+            ),
+            _job(
+                RECONCILIATION,
+                "The current hour: every account read and compared with the ledger.",
+                [hourly],
+                30 * MINUTE,
+            ),
             maintenance_job(),
         ],
         schedules=live_schedules(home, settings, days),
     )
 
 
-def _job(name: str, description: str, assets: list[dg.AssetsDefinition]) -> dg.UnresolvedAssetJobDefinition:
-    return dg.define_asset_job(name, selection=dg.AssetSelection.assets(*assets), description=description)
+def _job(
+    name: str, description: str, assets: list[dg.AssetsDefinition], longest: timedelta | None = None
+) -> dg.UnresolvedAssetJobDefinition:
+    """``longest``: a run that hangs for longer is ended, so that it cannot keep the next ones waiting for ever."""
+    tags = None if longest is None else {MAX_RUNTIME_SECONDS_TAG: str(longest // SECOND)}
+    return dg.define_asset_job(name, selection=dg.AssetSelection.assets(*assets), description=description, tags=tags)
 
 
 def _ledger_kind(settings: Settings) -> str:

@@ -229,7 +229,8 @@ def _every_hour_present(evidence: Evidence) -> Verdict:
                 missing.append((name, day, counted.get((name, day), 0), expected))
     rows: Metadata = {"rows": sum(counted.values())}
     if not missing:
-        return Verdict(True, "Each portfolio has a row for every hour since its start.", rows)
+        known = " at which recorded prices are known" if evidence.home.live else ""
+        return Verdict(True, f"Each portfolio has a row for every hour since its start{known}.", rows)
     rows["missing"] = markdown_table(("portfolio", "day", "rows", "expected"), missing[:_SHOWN_MAX])
     name, day, count, expected = missing[0]
     summary = f"{len(missing)} portfolio-days are incomplete, first {name} on {day}: {count} of {expected} rows"

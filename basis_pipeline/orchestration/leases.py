@@ -34,7 +34,7 @@ def end_abandoned_runs(instance: dg.DagsterInstance, home: Path) -> list[str]:
     unfinished = dg.RunsFilter(statuses=[*_BEFORE_THE_LEASE, *_UNDER_THE_LEASE])
     abandoned = [run for run in instance.get_runs(unfinished) if _is_abandoned(run, _lease(home, run.run_id))]
     for run in abandoned:
-        instance.report_run_failed(run, "The process of this run ended before it did. Materialize its days again.")
+        instance.report_run_failed(run, "The process of this run ended before it did.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         _lease(home, run.run_id).unlink(missing_ok=True)
     return [run.run_id for run in abandoned]

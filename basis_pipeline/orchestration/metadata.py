@@ -50,10 +50,14 @@ def run_metadata(report: StepReport, table: str, *, with_equity: bool) -> Metada
 
 
 def markdown_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MarkdownMetadataValue:
-    """A Markdown table; bars inside a cell are escaped."""
-    lines = [names, ["---"] * len(names), *rows]
-    text = "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return dg.MetadataValue.md(text)
+    """A Markdown table. What cells hold is shown as it stands: a venue may answer with HTML."""
+    lines = [names, ["---"] * len(names), *([_as_it_stands(str(cell)) for cell in row] for row in rows)]
+    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _as_it_stands(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def _heads_table(heads: Mapping[str, Head]) -> dg.MarkdownMetadataValue:

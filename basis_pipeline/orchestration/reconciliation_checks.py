@@ -14,7 +14,7 @@ from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.domain.observations import ReadingStatus
 from basis_pipeline.home import Home
-from basis_pipeline.ledger.readings import ReconciliationRecord, latest_reconciliations
+from basis_pipeline.ledger.readings import AccountRecord, ReconciliationRecord, adjustment_ids, latest_reconciliations
 from basis_pipeline.orchestration.failures import readable_failures
 from basis_pipeline.orchestration.hours import hours_of_run
 from basis_pipeline.orchestration.metadata import Metadata, markdown_table
@@ -73,7 +73,7 @@ def _result(check: ReconciliationCheck, found: Finding, records: Sequence[Reconc
     )
 
 
-def _no_unexplained_drift(_home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
+def _no_unexplained_drift(home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
     rows = [
         (
             iso(record.hour),
@@ -90,15 +90,49 @@ def _no_unexplained_drift(_home: Home, records: Sequence[ReconciliationRecord]) 
         for each in account.comparisons
         if each in account.unexplained
     ]
+    besides = _besides(records)
     if not rows:
-        return Finding(True, "Every difference between ledger and venues is explained.")
+        if earlier := _adjusted_earlier(home, records):
+            named = ", ".join(earlier)
+            what = f"The ledger was adjusted earlier in the hour: {named}; the last run found no other difference."
+            return Finding(False, f"{what}{besides}")
+        compared = any(_is_read(account) and account.comparisons for record in records for account in record.accounts)
+        what = "Every difference between ledger and venues is explained." if compared else "Nothing was compared."
+        return Finding(True, f"{what}{besides}")
     columns = ("hour", "portfolio", "account", "key", "outcome", "ledger", "venue", "adjusted")
     standing = sum(
         not each.adjusted for record in records for account in record.accounts for each in account.unexplained
     )
     named = "; ".join(f"{row[1]} {row[2]} {row[3]}: {row[4]}, ledger {row[5]}, venue {row[6]}" for row in rows[:3])
-    what = f"{len(rows)} differences that no update explains, {len(rows) - standing} of them adjusted: {named}"
+    count = "1 difference" if len(rows) == 1 else f"{len(rows)} differences"
+    what = f"{count} that no update explains, {len(rows) - standing} adjusted: {named}.{besides}"
     return Finding(False, what, {"differences": markdown_table(columns, rows[:_SHOWN_MAX])}, warning=not standing)
+
+
+def _besides(records: Sequence[ReconciliationRecord]) -> str:
+    """What was not compared, and what was noted of the portfolios: books that could not be opened yet, say."""
+    unread = [account.account.name for record in records for account in record.accounts if not _is_read(account)]
+    told = [f"Not compared: {', '.join(unread)}."] if unread else []
+    told += [f"{record.portfolio}: {note}." for record in records for note in record.notes]
+    return "".join(f" {each}" for each in told[:_SHOWN_MAX])
+
+
+def _is_read(account: AccountRecord) -> bool:
+    return account.status is ReadingStatus.AVAILABLE
+
+
+def _adjusted_earlier(home: Home, records: Sequence[ReconciliationRecord]) -> list[str]:
+    """Adjustments of these hours that the records do not tell of, because a later run of the hour found all in order.
+
+    Also those of a run whose process ended before it could store what it did.
+    """
+    return [
+        entry
+        for record in records
+        for account in record.accounts
+        for entry in adjustment_ids(home.ledger.engine, account.account, record.hour)
+        if entry != account.entry_id
+    ]
 
 
 def _all_accounts_available(_home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
@@ -106,22 +140,25 @@ def _all_accounts_available(_home: Home, records: Sequence[ReconciliationRecord]
         (iso(record.hour), record.portfolio, each.account.name, each.error or "")
         for record in records
         for each in record.accounts
-        if each.status is ReadingStatus.UNAVAILABLE
+        if not _is_read(each)
     ]
     if not down:
-        return Finding(True, f"All {sum(len(record.accounts) for record in records)} readings succeeded.")
+        read = sum(len(record.accounts) for record in records)
+        return Finding(True, f"Every account was read ({read})." if read else "There was no account to read.")
     shown = markdown_table(("hour", "portfolio", "account", "why"), down[:_SHOWN_MAX])
     named = "; ".join(f"{name}: {why}" for _, _, name, why in down[:3])
-    return Finding(False, f"{len(down)} readings failed: {named}", {"unavailable": shown})
+    count = "1 account" if len(down) == 1 else f"{len(down)} accounts"
+    return Finding(False, f"{count} could not be read: {named}", {"unavailable": shown})
 
 
 def _skew_in_bounds(home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
     limit = home.settings.reconciliation.skew_max
     worst = max(records, key=lambda record: record.skew, default=None)
-    if worst is None or worst.skew <= limit:
-        seconds = 0.0 if worst is None else worst.skew.total_seconds()
-        return Finding(True, f"First and last reading lie at most {seconds:g} s apart.", {"skew (s)": seconds})
+    if worst is None or not worst.skew:
+        return Finding(True, "No two accounts were read at different times.")
     seconds = worst.skew.total_seconds()
+    if worst.skew <= limit:
+        return Finding(True, f"First and last reading lie at most {seconds:g} s apart.", {"skew (s)": seconds})
     summary = (
         f"{worst.portfolio} at {iso(worst.hour)}: first and last reading lie {seconds:g} s apart, more than "
         f"`reconciliation.skew_max` ({limit.total_seconds():g} s); what moved between accounts meanwhile may show twice"

@@ -189,7 +189,7 @@ CONVERSION_RATES = Table(
     "Aave indices and LST redemption rates at each hour, with their source.",
     (
         _AS_OF,
-        _text("name", "aave:<reserve>:liquidity, aave:<reserve>:debt or lst:<token>."),
+        _text("name", "As in aave:WETH:liquidity, aave:WETH:debt or lst:weETH."),
         _rate("rate", "Underlying units per unit; an index is normalized, about 1."),
         _text("source", "The series or endpoint that answered."),
         _timestamp("observed_at", "When the rate was known at its source (UTC)."),
@@ -249,7 +249,9 @@ VENUE_OBSERVATIONS = Table(
         _ACCOUNT,
         _ACCOUNT_VENUE,
         _text(
-            "key", "Token, instrument, instrument/entry_price or UNMAPPED:<name as the venue has it>.", nullable=True
+            "key",
+            "Token, instrument, instrument/entry_price or UNMAPPED: and the name as the venue has it.",
+            nullable=True,
         ),
         _amount(
             "amount",
@@ -273,7 +275,7 @@ RECONCILIATION = Table(
         _PORTFOLIO,
         _ACCOUNT,
         _ACCOUNT_VENUE,
-        _text("key", "Token, instrument, instrument/entry_price or UNMAPPED:<name as the venue has it>."),
+        _text("key", "Token, instrument, instrument/entry_price or UNMAPPED: and the name as the venue has it."),
         _amount("tracked", "What the ledger said as of the reading, in the unit of the key."),
         _amount("actual", "What the venue said; null where it was not learned.", nullable=True),
         _amount("difference", "actual - tracked; null where actual is.", nullable=True),

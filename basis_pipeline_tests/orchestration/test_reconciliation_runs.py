@@ -9,7 +9,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
+from basis_pipeline.domain.instants import HOUR
 from basis_pipeline.home import open_home
 from basis_pipeline.ledger.readings import ReconciliationRecord, reconciliations_between, record_reconciliations
 from basis_pipeline.orchestration.build import build_definitions
@@ -18,7 +20,17 @@ from basis_pipeline.orchestration.hours import hour_key
 from basis_pipeline.orchestration.instance import dagster_home
 from basis_pipeline.orchestration.runs import materialize
 from basis_pipeline_tests.homes import ask
-from basis_pipeline_tests.live_homes import ACCOUNT, PART, PORTFOLIO, LiveHome, hours_ago, live_home, record_usdt
+from basis_pipeline_tests.live_homes import (
+    ACCOUNT,
+    PART,
+    PORTFOLIO,
+    LiveHome,
+    configuration,
+    hours_ago,
+    live_home,
+    record_usdt,
+)
+from basis_pipeline_tests.rigs.exchanges import Answer
 
 
 @pytest.fixture
@@ -81,6 +93,39 @@ def test_drift_that_was_adjusted_is_a_warning_and_drift_that_stands_an_error(
             assert f"{PORTFOLIO} {ACCOUNT} USDT: DRIFT, ledger 10000, venue 9987.66" in str(drift.description)
 
 
+def test_a_later_run_of_the_hour_does_not_hide_that_the_ledger_was_adjusted(home: LiveHome) -> None:
+    home.account.add(PART, "USDT", "-12.34")
+    run(home, hours_ago(0))
+    again = run(home, hours_ago(0))
+    assert metadata(again, "reconciliation")["MATCHED"] == 1
+    drift = checks(again)["no_unexplained_drift"]
+    assert (drift.passed, drift.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert f"adjusted earlier in the hour: recon:{PORTFOLIO}:{ACCOUNT}:" in str(drift.description)
+
+
+def test_books_that_cannot_be_opened_yet_are_not_said_to_agree_with_the_venues(home: LiveHome, tmp_path: Path) -> None:
+    unopened = home._replace(path=tmp_path / "unopened")
+    unopened.path.mkdir()
+    settings = configuration(home.venues.url, hours_ago(2), PORTFOLIO)
+    (unopened.path / "basis.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    home.venues.fail("*", "500")
+    drift = checks(run(unopened, hours_ago(0)))["no_unexplained_drift"]
+    assert str(drift.description).startswith("Nothing was compared.")
+    assert f"{PORTFOLIO}: its books open with the first complete reading" in str(drift.description)
+
+
+def test_what_a_venue_answers_is_shown_as_it_stands_and_not_as_html(home: LiveHome) -> None:
+    home.venues.fail("*", Answer(502, "<html>\n<b>Bad | gateway</b>\n</html>", "text/html"))
+    shown = metadata(run(home, hours_ago(0)), "venue_observations")["by account"]
+    assert len(shown.splitlines()) == 3
+    assert "&lt;b>Bad \\| gateway&lt;/b>" in shown
+
+
+def test_a_run_that_hangs_is_ended_within_its_hour(home: LiveHome) -> None:
+    job = build_definitions(home.path).resolve_job_def("hourly_reconciliation")
+    assert 0 < int(job.tags["dagster/max_runtime"]) < HOUR.total_seconds()
+
+
 def test_an_account_that_cannot_be_read_warns_with_the_reason_and_is_published_as_unavailable(home: LiveHome) -> None:
     home.venues.fail("*", "500")
     result = run(home, hours_ago(0))
@@ -88,7 +133,9 @@ def test_an_account_that_cannot_be_read_warns_with_the_reason_and_is_published_a
     available = checks(result)["all_accounts_available"]
     assert (available.passed, available.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert ACCOUNT in str(available.description)
-    assert checks(result)["no_unexplained_drift"].passed
+    drift = checks(result)["no_unexplained_drift"]
+    assert (drift.passed, drift.description) == (True, f"Nothing was compared. Not compared: {ACCOUNT}.")
+    assert checks(result)["skew_in_bounds"].description == "No two accounts were read at different times."
     assert ask(home.path, "SELECT status FROM venue_observations") == [("UNAVAILABLE",)]
     assert ask(home.path, "SELECT outcome FROM reconciliation") == [("UNAVAILABLE",)]
 
