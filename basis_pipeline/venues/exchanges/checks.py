@@ -22,9 +22,8 @@ async def check_key(
     try:
         may = await powers(connection.ask)
     except VenueError as error:
-        return Finding(
-            subject, Verdict.FAILED, connection.redacted(str(error)), "create a read-only key and configure it"
-        )
+        remedy = "see that this machine reaches the venue; if that refuses the key, configure another that may read"
+        return Finding(subject, Verdict.FAILED, connection.redacted(str(error)), remedy)
     if may:
         message = connection.redacted(f"the key may do more than read: {', '.join(may)}")
         return Finding(subject, Verdict.WARNING, message, "replace it by a key that may only read")
@@ -58,7 +57,8 @@ async def check_clock(
 def part_finding(subject: str, error: str | None, held: str) -> Finding:
     """Whether a part can be read, what was wrong with it, and what it holds."""
     if error is not None:
-        return Finding(subject, Verdict.FAILED, error, "allow the key to read it, or take it out of `parts`")
+        remedy = "see that this machine reaches the venue; if that refuses, allow the key to read it, or change `parts`"
+        return Finding(subject, Verdict.FAILED, error, remedy)
     if "not in the registry" in held:
         return Finding(subject, Verdict.WARNING, held, "register the coins under `tokens:` in basis.yaml, or move them")
     return Finding(subject, Verdict.OK, held)
