@@ -51,6 +51,10 @@ class LateEntryError(LedgerError, ValueError):
     """A late entry that would make a later, already accepted entry impossible; the message names that entry."""
 
 
+class LedgerBusyError(LedgerError):
+    """Another process is writing to the database, longer than we wait for it."""
+
+
 class LedgerMovedError(LedgerError):
     """Entries were added since the ledger was read, and what was to be appended followed from what was read."""
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from basis_pipeline.domain.errors import LedgerError
+from basis_pipeline.domain.errors import LedgerBusyError, LedgerError
 
 DATABASE_FAILURES: tuple[type[Exception], ...] = (SQLAlchemyError, sqlite3.Error)
 """What a database raises; for those whose database is not the ledger, as Dagster's."""
@@ -45,7 +45,8 @@ def open_engine(url: str) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise LedgerError(f"ledger.url: {parsed.get_backend_name()} is not supported; use SQLite or PostgreSQL")
-    engine = sa.create_engine(parsed)
+    # A server or a firewall between ends connections that were idle: asked first, they are replaced and fail nobody.
+    engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -59,16 +60,28 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("writing", False)
+    options = connection.get_execution_options()
     # On the driver's connection: a statement through SQLAlchemy would cost more than SQLite's own work here.
     driver: Any = connection.connection.driver_connection
-    driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+    if not options.get("writing", False):
+        driver.execute("BEGIN")
+    elif options.get("wait", True):
+        driver.execute("BEGIN IMMEDIATE")
+    else:
+        driver.execute("PRAGMA busy_timeout=0")
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A write transaction: committed and durable when the block ends, rolled back whole when it raises."""
-    with translated(), engine.connect().execution_options(writing=True) as connection, connection.begin():
+def writing(engine: Engine, *, wait: bool = True) -> Iterator[Connection]:
+    """A write transaction: committed and durable when the block ends, rolled back whole when it raises.
+
+    Without ``wait``, ``LedgerBusyError`` at once where SQLite has another writer; PostgreSQL is waited for.
+    """
+    with translated(), engine.connect().execution_options(writing=True, wait=wait) as connection, connection.begin():
         yield connection
 
 
@@ -94,7 +107,9 @@ def translated() -> Iterator[None]:
                 f"ledger: the disk is full ({reason}); nothing was written. Free space and run again"
             ) from error
         if "locked" in reason:
-            raise LedgerError(f"ledger: another process held the database too long ({reason}); run again") from error
+            raise LedgerBusyError(
+                f"ledger: another process held the database too long ({reason}); run again"
+            ) from error
         raise LedgerError(
             f"ledger: the database cannot be used ({reason}); check that it is there, writable and its disk not full"
         ) from error

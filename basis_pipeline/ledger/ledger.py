@@ -191,12 +191,20 @@ class Ledger:
             head = _Head(0, GENESIS_HASH, terms.start, terms.start, 0)
             self._append(connection, terms.portfolio, head, [update], {})
 
-    def append(self, portfolio: str, update: BalanceUpdate) -> Receipt:
-        """Accept one update, or raise and change nothing. Committed and synced when it returns."""
-        return self.append_many(portfolio, [update])[0]
+    def append(self, portfolio: str, update: BalanceUpdate, *, wait: bool = True) -> Receipt:
+        """Accept one update, or raise and change nothing. Committed and synced when it returns.
+
+        Without ``wait``, ``LedgerBusyError`` at once where another process is writing (SQLite).
+        """
+        return self.append_many(portfolio, [update], wait=wait)[0]
 
     def append_many(
-        self, portfolio: str, updates: Sequence[BalanceUpdate], *, expected_head: int | None = None
+        self,
+        portfolio: str,
+        updates: Sequence[BalanceUpdate],
+        *,
+        expected_head: int | None = None,
+        wait: bool = True,
     ) -> list[Receipt]:
         """Accept all updates in one transaction, or none of them.
 
@@ -204,7 +212,7 @@ class Ledger:
         ``LedgerMovedError`` if the portfolio's newest entry is another one: the updates followed from a book that is
         no longer the newest.
         """
-        with self._writing(portfolio) as connection:
+        with self._writing(portfolio, wait=wait) as connection:
             if len(updates) == 1 and connection.dialect.name == "sqlite":
                 head, known = self._lock_and_look_up(connection, portfolio, updates[0].id)
             else:
@@ -271,9 +279,9 @@ class Ledger:
         raise LedgerError(f"{entry_id!r} is not an entry of {portfolio}; see the column entry_id of balance_changes")
 
     @contextmanager
-    def _writing(self, portfolio: str) -> Iterator[Connection]:
+    def _writing(self, portfolio: str, *, wait: bool = True) -> Iterator[Connection]:
         try:
-            with writing(self.engine) as connection:
+            with writing(self.engine, wait=wait) as connection:
                 yield connection
         except BaseException:
             # The book in memory may hold updates whose transaction did not commit.

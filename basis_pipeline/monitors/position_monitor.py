@@ -7,18 +7,27 @@ ledger, also in different processes, see each other's entries: a look or an upda
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from basis_pipeline.domain.changes import BalanceUpdate
-from basis_pipeline.domain.errors import BasisError, ConfigError, InputError, MonitorError, PublishingError
+from basis_pipeline.domain.errors import (
+    BasisError,
+    ConfigError,
+    InputError,
+    LedgerBusyError,
+    MonitorError,
+    PublishingError,
+)
 from basis_pipeline.domain.instants import iso, parse_instant
 from basis_pipeline.domain.numbers import canonical, decimal_places, parse_decimal
 from basis_pipeline.domain.tokens import SHARE_CLASSES, Registry
@@ -77,10 +86,10 @@ class PositionMonitor:
         self.initial_capital = _capital(initial_capital, share_class, self._registry)
         redis_url = _redis_url(settings, self.home) if execution_mode == LIVE else None
         self._turns: tuple[asyncio.AbstractEventLoop | None, asyncio.Lock] = None, asyncio.Lock()
-        self._recorded_at = datetime.now(UTC)
+        self._recorded = threading.local()
         self._state = PositionState(self.portfolio)
         self._publisher: Publisher | None = None
-        self._worker: ThreadPoolExecutor | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self.home.mkdir(parents=True, exist_ok=True)
         self._ledger = Ledger(ledger_url(settings, self.home), self._registry, clock=self._record_time)
         try:
@@ -91,9 +100,6 @@ class PositionMonitor:
 
     def _open(self, settings: Settings, start: datetime | None, redis_url: str | None) -> None:
         self._join(settings, start)
-        if self._ledger.engine.dialect.name != "sqlite":
-            # A SQLite commit takes hardly longer than asking a thread to do it; a server may take its time.
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         if redis_url is not None:
             from basis_pipeline.monitors.publisher import Publisher
 
@@ -127,9 +133,9 @@ class PositionMonitor:
         self._ledger.register(Terms(self.portfolio, self.share_class, self.initial_capital, start))
 
     def _record_time(self) -> datetime:
-        """The ledger's clock, which remembers when the last entry was recorded."""
-        self._recorded_at = datetime.now(UTC)
-        return self._recorded_at
+        """The ledger's clock, which remembers when this thread recorded its last entry."""
+        self._recorded.at = datetime.now(UTC)
+        return cast(datetime, self._recorded.at)
 
     async def __aenter__(self) -> PositionMonitor:
         if self._publisher is not None:
@@ -144,8 +150,7 @@ class PositionMonitor:
         async with self._turn():
             if self._publisher is not None:
                 await self._publisher.close()
-            if self._worker is not None:
-                self._worker.shutdown()
+            self._worker.shutdown()
             self._ledger.close()
 
     async def update(self, changes: Mapping[str, Any]) -> Snapshot:
@@ -162,8 +167,8 @@ class PositionMonitor:
             if self._publisher is not None:
                 await self._publisher.start()
             update = read_changes(changes, self._registry, self._missing_time)
-            receipt, recorded_at = await self._in_turn(lambda: self._append(update))
-            if receipt.duplicate or not self._state.follows(update, receipt.sequence):
+            receipt, recorded_at = await self._append(update)
+            if recorded_at is None or not self._state.follows(update, receipt.sequence):
                 self._state.catch_up(self._ledger)
             else:
                 self._state.accept(update, receipt.sequence, recorded_at)
@@ -185,17 +190,27 @@ class PositionMonitor:
         self._state.catch_up(self._ledger)
         return self._state.timestamp or datetime.now(UTC)
 
-    def _append(self, update: BalanceUpdate) -> tuple[Receipt, datetime]:
-        if not self._state.sequence and self.portfolio not in self._ledger.snapshot().portfolios:
+    async def _append(self, update: BalanceUpdate) -> tuple[Receipt, datetime | None]:
+        """Write to the ledger, and when that was. The event loop goes on while others are writing.
+
+        A SQLite commit takes hardly longer than asking a thread for it, so it is only asked where it has to wait.
+        """
+        if self._ledger.engine.dialect.name == "sqlite" and not self._is_new():
+            with suppress(LedgerBusyError):
+                return self._append_now(update, wait=False)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._append_now, update)
+
+    def _append_now(self, update: BalanceUpdate, *, wait: bool = True) -> tuple[Receipt, datetime | None]:
+        if self._is_new():
             # A refused update must not leave the initial capital behind, stamped with its time.
             self._state.try_out(update)
             self._register(update.timestamp)
-        return self._ledger.append(self.portfolio, update), self._recorded_at
+        receipt = self._ledger.append(self.portfolio, update, wait=wait)
+        return receipt, None if receipt.duplicate else self._recorded.at
 
-    async def _in_turn(self, call: Callable[[], tuple[Receipt, datetime]]) -> tuple[Receipt, datetime]:
-        if self._worker is None:
-            return call()
-        return await asyncio.get_running_loop().run_in_executor(self._worker, call)
+    def _is_new(self) -> bool:
+        """Whether the ledger does not have the portfolio yet."""
+        return not self._state.sequence and self.portfolio not in self._ledger.snapshot().portfolios
 
     def get_snapshot(self) -> Snapshot:
         """What is held now, other processes' entries included: a deep copy, amounts as Decimals."""

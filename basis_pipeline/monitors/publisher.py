@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -150,6 +150,12 @@ def message_of(portfolio: str, sequence: int, update: BalanceUpdate) -> str:
     )
 
 
+def _cancellations() -> int:
+    """How often the current task was asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
 Look = Callable[[], tuple[int, str]]
 """The newest sequence and the snapshot after it, as JSON."""
 
@@ -197,38 +203,32 @@ class Publisher:
         if self._known_away() or (self._failures and self._busy.locked()):
             self._wake.set()  # the watcher gets there
             return
-        await self._undisturbed(self._publish(sequence, update, newest, snapshot))
+        before = _cancellations()
+        try:
+            async with self._busy:
+                if not self._known_away():
+                    await self._publish(sequence, update, newest, snapshot)
+        except _UNAVAILABLE as error:
+            if _cancellations() == before:
+                await self._failed(error)
+        except BasisError as error:
+            _log.warning(
+                "an entry is not published yet", portfolio=self._portfolio, sequence=sequence, error=str(error)
+            )
+        finally:
+            if _cancellations() > before:
+                self._wake.set()  # the watcher does what was interrupted
+                raise asyncio.CancelledError  # the client may have taken it for a timeout
 
     async def _publish(self, sequence: int, update: BalanceUpdate, newest: int, snapshot: str) -> None:
-        async with self._busy:
-            if self._known_away():
-                return
-            try:
-                message = message_of(self._portfolio, sequence, update)
-                if await self._tell(newest, snapshot, sequence, message) == sequence:
-                    self._reached(sequence)
-                else:
-                    await self._drain(INLINE_MAX)
-            except _UNAVAILABLE as error:
-                self._failed(error)
-            except BasisError as error:
-                _log.warning(
-                    "an entry is not published yet", portfolio=self._portfolio, sequence=sequence, error=str(error)
-                )
+        message = message_of(self._portfolio, sequence, update)
+        if await self._tell(newest, snapshot, sequence, message) == sequence:
+            self._reached(sequence)
+        else:
+            await self._drain(INLINE_MAX)
 
     def _known_away(self) -> bool:
         return time.monotonic() < self._retry_at
-
-    async def _undisturbed(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for work that is finished also if whoever waits is cancelled.
-
-        The client takes some cancellations for timeouts, so that they would be lost, and a connection that is left in
-        the middle of an answer has to be made anew.
-        """
-        task = asyncio.create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-        await asyncio.shield(task)
 
     async def close(self) -> None:
         """Publish what is due if Redis is there, note how far it is, and let go of the connection.
@@ -248,18 +248,22 @@ class Publisher:
     async def flush(self) -> None:
         """Publish all that is due, and note how far it is. Never raises because of Redis."""
         await self.catch_up(ALL)
-        self._note()
+        await self._note()
 
     async def catch_up(self, entries_max: int = INLINE_MAX) -> None:
         """Publish what is due, at most so many entries. Never raises because of Redis."""
-        await self._undisturbed(self._catch_up(entries_max))
+        # In a task of its own, which goes on if whoever waits is cancelled: see ``publish``.
+        work = asyncio.create_task(self._catch_up(entries_max))
+        self._working.add(work)
+        work.add_done_callback(self._working.discard)
+        await asyncio.shield(work)
 
     async def _catch_up(self, entries_max: int) -> None:
         async with self._busy:
             try:
                 await self._drain(entries_max)
             except _UNAVAILABLE as error:
-                self._failed(error)
+                await self._failed(error)
             except BasisError as error:
                 _log.warning("the ledger cannot be read to publish it", portfolio=self._portfolio, error=str(error))
 
@@ -273,7 +277,7 @@ class Publisher:
                 self._wake.clear()
                 if not self._known_away() and not self._closing:
                     await self.catch_up()
-                    self._note()
+                    await self._note()
         except asyncio.CancelledError:  # the event loop ends, and nobody closed the monitor
             await self._client.aclose()
             raise
@@ -315,7 +319,7 @@ class Publisher:
         self._failures, self._retry_at = 0, 0.0
         self._published, self._published_at = sequence, datetime.now(UTC)
 
-    def _failed(self, error: Exception) -> None:
+    async def _failed(self, error: Exception) -> None:
         """Remember, for people, what is wrong, and when to try again."""
         self._retry_at = time.monotonic() + min(BACKOFF_FIRST_S * 2**self._failures, BACKOFF_MAX_S)
         self._failures += 1
@@ -327,16 +331,17 @@ class Publisher:
             )
         self._noted = None
         try:
-            outbox.note_failure(self._engine, self._portfolio, datetime.now(UTC), reason)
+            await asyncio.to_thread(outbox.note_failure, self._engine, self._portfolio, datetime.now(UTC), reason)
         except BasisError as problem:
             _log.warning("that publishing fails cannot be noted", portfolio=self._portfolio, error=str(problem))
 
-    def _note(self) -> None:
+    async def _note(self) -> None:
         """Write down how far it is."""
         if self._failures or self._noted == self._published:
             return
         try:
-            outbox.note_published(self._engine, self._portfolio, self._published, self._published_at)
-            self._noted = self._published
+            reached, moment = self._published, self._published_at
+            await asyncio.to_thread(outbox.note_published, self._engine, self._portfolio, reached, moment)
+            self._noted = reached
         except BasisError as problem:
             _log.warning("how far publishing is cannot be noted", portfolio=self._portfolio, error=str(problem))

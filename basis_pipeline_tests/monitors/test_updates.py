@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from basis_pipeline.domain.changes import Trigger
 from basis_pipeline.domain.errors import BasisError
@@ -280,6 +284,47 @@ def test_a_backtest_may_run_one_event_loop_after_the_other(home: Path) -> None:
         asyncio.run(work())
     assert monitor.wallet["ETH"] == 10
     asyncio.run(monitor.close())
+
+
+def test_the_event_loop_goes_on_while_another_process_writes_to_the_ledger(tmp_path: Path) -> None:
+    async def work(monitor: PositionMonitor) -> None:
+        await monitor.update(payload("DEPOSIT", wallet("ETH", "1"), minute=1))
+        with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            given_up, waiting = (
+                asyncio.create_task(monitor.update(payload("DEPOSIT", wallet("ETH", amount), minute=1)))
+                for amount in ("2", "4")
+            )
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+            assert not waiting.done()
+            assert monitor.wallet["ETH"] == 1
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            other.execute("COMMIT")
+        await waiting
+        assert given_up.cancelled()
+        assert (monitor.wallet["ETH"], len(stored(monitor))) == (7, 4), "it was handed over before it was given up"
+        await monitor.update(payload("DEPOSIT", wallet("ETH", "1"), minute=1))
+        assert monitor._state.snapshot() == monitor.get_snapshot()
+
+    run(backtest(tmp_path), work)
+
+
+def test_an_update_after_the_database_server_cut_the_connection_is_accepted(tmp_path: Path, postgres_url: str) -> None:
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
+
+    async def work(monitor: PositionMonitor) -> None:
+        await monitor.update(payload("DEPOSIT", wallet("ETH", "1"), minute=1))
+        address = make_url(postgres_url).set(drivername="postgresql")
+        with psycopg.connect(address.render_as_string(hide_password=False), autocommit=True) as server:
+            assert server.execute(cut, [address.database]).rowcount > 0
+        after = await monitor.update(payload("DEPOSIT", wallet("ETH", "1"), minute=1))
+        assert (after["wallet"]["ETH"], len(stored(monitor))) == (2, 3)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BASIS_LEDGER__URL", postgres_url)
+        run(backtest(tmp_path), work)
 
 
 def test_an_update_that_is_cancelled_is_in_the_ledger_and_in_memory_or_in_neither(home: Path) -> None:
