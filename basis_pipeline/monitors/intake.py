@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from numbers import Integral
 from typing import Any
 
 from basis_pipeline.domain.changes import FLASH_LOAN, FLASH_LOAN_REPAID, Action, BalanceUpdate, Trigger
@@ -46,9 +47,11 @@ def read_changes(changes: object, registry: Registry, missing_time: Callable[[],
 
 
 def exact_numbers(value: Any) -> Any:
-    """The same with each float replaced by the shortest decimal text that means it."""
+    """The same with each float replaced by the shortest decimal text that means it, and other integers by Python's."""
     if isinstance(value, float):
         return float.__repr__(value)  # numpy's own repr would be "np.float64(1.5)"
+    if isinstance(value, Integral) and type(value) is not bool:
+        return int(value)
     if isinstance(value, Mapping):
         return {key: exact_numbers(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -90,7 +90,12 @@ class PositionMonitor:
         self._state = PositionState(self.portfolio)
         self._publisher: Publisher | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MonitorError(
+                f"config.home: {self.home} cannot be a folder ({error.strerror}); give one that can"
+            ) from None
         self._ledger = Ledger(ledger_url(settings, self.home), self._registry, clock=self._record_time)
         try:
             self._open(settings, start, redis_url)

@@ -141,6 +141,12 @@ def test_a_broken_configuration_is_refused(tmp_path: Path) -> None:
     assert "mod: is not a setting" in refusal({"home": tmp_path}, "backtest", 1000, "USDT")
 
 
+def test_a_home_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = refusal({"home": tmp_path / "file"}, "backtest", 1000, "USDT")
+    assert message.startswith(f"config.home: {tmp_path / 'file'} cannot be a folder (")
+
+
 def test_the_home_is_the_one_of_the_environment_unless_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASIS_HOME", str(tmp_path / "there"))
     monitor = PositionMonitor(None, "backtest", 1000, "USDT")

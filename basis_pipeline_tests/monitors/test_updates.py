@@ -10,6 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -64,6 +66,22 @@ def test_the_specifications_example_of_token_and_derivative_together(home: Path)
         "entry_timestamp": "2024-05-12T02:00:00Z",
         "notional_usd": Decimal("25000.0"),
     }
+
+
+def test_what_a_strategy_takes_from_pandas_is_understood(home: Path) -> None:
+    leg = {"venue": "WALLET", "token": "ETH", "delta": np.float64(0.1), "reason": "x"}
+    [snapshot] = updated(
+        backtest(home),
+        {
+            "timestamp": pd.Timestamp("2024-05-12 02:00:00.25", tz="UTC"),
+            "trigger": "DEPOSIT",
+            "token_changes": [leg],
+        },
+    )
+    assert snapshot["wallet"]["ETH"] == Decimal("0.1")
+    assert snapshot["timestamp"] == "2024-05-12T02:00:00.250000Z"
+    *_, more = updated(backtest(home), {"trigger": "DEPOSIT", "token_changes": [{**leg, "delta": np.int64(2)}]})
+    assert more["wallet"]["ETH"] == Decimal("2.1")
 
 
 def test_the_specifications_example_of_a_spot_trade_with_an_alias(home: Path) -> None:
