@@ -50,7 +50,9 @@ def exact_numbers(value: Any) -> Any:
     """The same with each float replaced by the shortest decimal text that means it, and other integers by Python's."""
     if isinstance(value, float):
         return float.__repr__(value)  # numpy's own repr would be "np.float64(1.5)"
-    if isinstance(value, Integral) and type(value) is not bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Mapping):
         return {key: exact_numbers(item) for key, item in value.items()}
