@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from basis_pipeline.market.wanted import wanted_series
 from basis_pipeline.steps.ports import Ports
 
 DEADLINE = timedelta(seconds=30)
+JUST_BEFORE = timedelta(seconds=1)
 READINGS = "readings"
 """The name under which observations that came with readings of accounts are reported."""
 NEAR_ENOUGH = timedelta(minutes=30)
@@ -104,29 +105,36 @@ class _Gap(NamedTuple):
 
 
 def _gaps(ports: Ports, sources: Sequence[QuoteSource]) -> list[_Gap]:
-    """Since the first of a source's series that still answers fell silent, and the hours near which none was heard."""
+    """Since the first of a source's series that still answers fell silent, and the hours near which none was heard.
+
+    A series that told its newest value but not the close of an hour counts as silent since before that hour.
+    """
     now = ports.clock()
     oldest = now - FILLED_WITHIN
-    latest = market_observations.latest(ports.ledger.engine, oldest)
-    gaps = []
-    for source in sources:
-        venues = source.venues if isinstance(source, PastSource) else (source.name,)
-        since = min((each.observed_at for key, each in latest.items() if key.venue in venues), default=oldest)
-        hours = _missed(ports, venues, oldest, now) if isinstance(source, PastSource) else []
-        gaps.append(_Gap(since, hours))
-    return gaps
-
-
-def _missed(ports: Ports, venues: Collection[str], oldest: datetime, now: datetime) -> list[datetime]:
-    """The full hours at which these venues were not heard shortly before, since recording began."""
     bounds = market_observations.bounds(ports.ledger.engine)
     if bounds is None:
-        return []
+        return [_Gap(oldest, []) for _ in sources]
     first = first_hour_at_or_after(max(oldest, bounds.began))
     heard = market_observations.between(ports.ledger.engine, first - NEAR_ENOUGH, now)
-    times = {each.observed_at for each in heard if each.venue in venues}
-    hours = (first + HOUR * n for n in range((now - first) // HOUR + 1))
-    return [hour for hour in hours if not any(hour - NEAR_ENOUGH < time <= hour for time in times)]
+    hours = [first + HOUR * n for n in range((now - first) // HOUR + 1)]
+    return [_gap(source, heard, hours, oldest) for source in sources]
+
+
+def _gap(source: QuoteSource, heard: Sequence[MarketObservation], hours: list[datetime], oldest: datetime) -> _Gap:
+    venues = source.venues if isinstance(source, PastSource) else (source.name,)
+    times: dict[tuple[str, ...], set[datetime]] = {}
+    for each in heard:
+        if each.venue in venues:
+            times.setdefault(each[:3], set()).add(each.observed_at)
+    silent = [max(of_series) for of_series in times.values()]
+    if isinstance(source, PastSource):
+        every = {time for of_series in times.values() for time in of_series}
+        missed = [hour for hour in hours if not any(hour - NEAR_ENOUGH < time <= hour for time in every)]
+        return _Gap(min(silent, default=oldest), missed)
+    for of_series in times.values():
+        began = min(of_series)
+        silent += [hour - JUST_BEFORE for hour in hours if hour > began and hour not in of_series][:1]
+    return _Gap(min(silent, default=oldest), [])
 
 
 async def _ask(source: QuoteSource, gap: _Gap, deadline: timedelta) -> tuple[list[MarketObservation], list[str]]:

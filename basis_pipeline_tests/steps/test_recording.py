@@ -99,6 +99,13 @@ def test_a_source_is_asked_from_where_the_first_of_its_series_fell_silent(fund: 
     assert [source.asked_since for source in sources] == [[hour(7)], [hour(10)], [hour(10 - 48)]]
 
 
+def test_the_close_of_an_hour_that_is_missing_is_asked_for_though_the_newest_value_came(fund: Live) -> None:
+    fund.record(seen(ETH, 7), seen(ETH, 7.5), seen(ETH, 8.5), seen(ETH, 9), seen(ETH, 9.5), seen(ETH, 10))
+    source = Scripted("binance")
+    run(fund, source)
+    assert hour(7.5) < source.asked_since[0] < hour(8)
+
+
 def test_what_fell_silent_two_days_ago_is_not_asked_for_any_more(fund: Live) -> None:
     fund.record(seen(ETH, 9.5), seen("binance LUNAUSDT spot", -39))
     source = Scripted("binance")
