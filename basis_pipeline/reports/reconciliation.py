@@ -66,9 +66,11 @@ ACCOUNTS = (
     Column("lag_s", Kind.NUMBER),
     Column("status"),
     *(Column(outcome.lower(), Kind.NUMBER, rare=True) for outcome in Outcome),
+    Column("adjusted", Kind.NUMBER, rare=True),
     Column("note"),
 )
-"""``lag_s``: seconds since the account was read; the outcomes count keys."""
+"""``lag_s``: seconds since the account was read; the outcomes count keys, and ``adjusted`` how many of those that nothing
+explained were adjusted."""
 
 
 def accounts(
@@ -94,7 +96,7 @@ def _account_row(
     brief: bool,
 ) -> tuple[Any, ...]:
     if found is None:
-        return (portfolio, name, venue, None, None, None, "never read", *(None for _ in Outcome), None)
+        return (portfolio, name, venue, None, None, None, "never read", *(None for _ in Outcome), None, None)
     record, account = found
     counts = Counter(each.outcome for each in account.comparisons)
     lag = round((now - account.observed_at).total_seconds())
@@ -107,5 +109,6 @@ def _account_row(
         lag,
         account.status.value,
         *(counts[outcome] for outcome in Outcome),
+        sum(each.adjusted for each in account.comparisons),
         _note(account, brief),
     )
