@@ -62,7 +62,7 @@ def test_a_variable_in_the_wrong_place_is_named_without_its_value(
         (f"ethereum: {SECRET}", "ethereum: Input should be"),
         (
             f"accounts: {{binance: {{portfolio: p, venue: binance, api_key: {SECRET}}}}}",
-            "Set the environment variable BASIS_ACCOUNTS__BINANCE__API_KEY, or name a file: accounts.binance.api_key_file",
+            "Set the environment variable BASIS_ACCOUNTS__BINANCE__API_KEY, or name a file: accounts.binance.api_key_",
         ),
         (f"accounts: {{binance: {{portfolio: p, venue: binance, api_keyy: {SECRET}}}}}", "api_keyy: is not a setting"),
         (f"accounts: {{binance: {SECRET}}}", "accounts.binance: Input should be"),

@@ -69,8 +69,7 @@ ACCOUNTS = (
     Column("adjusted", Kind.NUMBER, rare=True),
     Column("note"),
 )
-"""``lag_s``: seconds since the account was read; the outcomes count keys, and ``adjusted`` how many of those that nothing
-explained were adjusted."""
+"""``lag_s``: seconds since the account was read; the outcomes count keys, and ``adjusted`` those that were adjusted."""
 
 
 def accounts(
