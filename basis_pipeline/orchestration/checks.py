@@ -196,7 +196,8 @@ def _every_hour_present(evidence: Published) -> Verdict:
         return Verdict(True, f"Each portfolio has a row for every hour since its start{known}.", rows)
     rows["missing"] = markdown_table(("portfolio", "day", "rows", "expected"), missing[:SHOWN_MAX])
     name, day, count, expected = missing[0]
-    summary = f"{len(missing)} portfolio-days are incomplete, first {name} on {day}: {count} of {expected} rows"
+    incomplete = "1 portfolio-day is" if len(missing) == 1 else f"{len(missing)} portfolio-days are"
+    summary = f"{incomplete} incomplete, first {name} on {day}: {count} of {expected} rows"
     return Verdict(False, summary, rows)
 
 
