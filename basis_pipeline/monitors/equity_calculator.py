@@ -29,8 +29,11 @@ Contract = tuple[str, str]
 
 _Name = TypeVar("_Name", str, Contract)
 
-_LST_VENUES = ("lido", "etherfi")
-_AAVE = "aave"
+_SPECIFIED = {
+    "aave": ("get_a_tokens", "get_debt_tokens"),
+    "lido": ("get_lst_balance",),
+    "etherfi": ("get_lst_balance",),
+}
 
 
 class PriceSource(Protocol):
@@ -247,23 +250,24 @@ async def _ask(venue: str, interface: Any) -> _Holdings:
 
 
 async def _ask_protocol(held: _Holdings, interface: Any) -> None:
-    asked = False
-    if held.venue == _AAVE or _offers(interface, "get_a_tokens"):
-        held.add(Side.ASSET, await _answer(interface.get_a_tokens()))
-        asked = True
-    if held.venue == _AAVE or _offers(interface, "get_debt_tokens"):
-        held.add(Side.DEBT, await _answer(interface.get_debt_tokens()))
-        asked = True
-    if _offers(interface, "get_lst_balances"):
-        held.add(Side.ASSET, await _answer(interface.get_lst_balances()))
-        asked = True
-    elif held.venue in _LST_VENUES or _offers(interface, "get_lst_balance"):
-        balance = await _answer(interface.get_lst_balance())
-        if balance:
-            held.add(Side.ASSET, {await _answer(interface.get_lst_token()): balance})
-        asked = True
-    if not asked:
+    """The venues of the specification are asked its methods for them, whatever else a plain interface has."""
+    specified = _SPECIFIED.get(held.venue, ())
+    freely = not specified or _offers(interface, "get_other_holdings")
+
+    def due(method: str) -> bool:
+        return method in specified or (freely and _offers(interface, method))
+
+    several = _offers(interface, "get_lst_balances")
+    if not (several or any(map(due, ("get_a_tokens", "get_debt_tokens", "get_lst_balance")))):
         raise InputError("has neither get_a_tokens nor get_debt_tokens nor get_lst_balance; nothing can be asked of it")
+    if due("get_a_tokens"):
+        held.add(Side.ASSET, await _answer(interface.get_a_tokens()))
+    if due("get_debt_tokens"):
+        held.add(Side.DEBT, await _answer(interface.get_debt_tokens()))
+    if several:
+        held.add(Side.ASSET, await _answer(interface.get_lst_balances()))
+    elif due("get_lst_balance") and (balance := await _answer(interface.get_lst_balance())):
+        held.add(Side.ASSET, {await _answer(interface.get_lst_token()): balance})
 
 
 def _offers(interface: Any, method: str) -> bool:

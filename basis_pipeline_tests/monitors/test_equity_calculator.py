@@ -49,6 +49,9 @@ MARKET = FixedMarket(
 )
 
 
+LENT = {"aave:USDT:liquidity": "1.1"}
+
+
 class MarketPrices:
     """A price provider that answers from a market as of an instant, and remembers what it was asked."""
 
@@ -273,7 +276,9 @@ def test_the_ledger_s_interfaces_follow_new_entries(tmp_path: Path) -> None:
 
 def test_the_specification_s_venues_are_valued_in_the_share_class() -> None:
     venues = {
-        "aave": Specified(a_tokens={"aWETH": Decimal(10)}, debt_tokens={"variableDebtWETH": Decimal(4)}),
+        "aave": Specified(
+            a_tokens={"aWETH": Decimal(10)}, debt_tokens={"variableDebtWETH": Decimal(4)}, lst_balance=Decimal(9)
+        ),
         "etherfi": Specified(lst_balance=Decimal(2)),
         "binance": Specified(
             spot={"USDT": Decimal(300), "ETH": Decimal(-1)},
@@ -306,6 +311,12 @@ def test_all_borrowings_of_a_margin_account_count() -> None:
     found = calculate({"okx": Specified(spot={"USDT": Decimal(4)}, margin=margin)})
     assert found.total_equity == -6
     assert len(found.debts) == 1
+
+
+def test_a_plain_interface_of_another_protocol_is_asked_for_all_it_has() -> None:
+    spark = Specified(a_tokens={"aUSDT": Decimal(10)}, lst_balance=Decimal(1), lst="stETH")
+    found = calculate({"spark": spark}, market=FixedMarket({"ETH": "3000", "USDT": "1"}, rates=LENT))
+    assert found.equity_by_asset == {"aUSDT": 11, "stETH": 3000}
 
 
 def test_nothing_held_is_worth_nothing_and_needs_no_price() -> None:
