@@ -167,8 +167,8 @@ class EquityCalculator:
         )
 
     async def _moment(self) -> Moment:
-        if isinstance(self.venue_interfaces, MomentSource):
-            return await self.venue_interfaces.moment()
+        if _offers(self.venue_interfaces, "moment"):
+            return await cast(MomentSource, self.venue_interfaces).moment()
         return Moment(self.venue_interfaces, None)
 
     async def _prices(
@@ -181,7 +181,8 @@ class EquityCalculator:
         if not assets and not contracts:
             return {}, {}
         wanted = sorted({*assets, share_class})
-        units, marks = await asyncio.gather(self.price_provider.get_prices(wanted), self._marks(contracts))
+        units = await self.price_provider.get_prices(wanted)
+        marks = await self._marks(contracts) if contracts else {}
         missing = _unusable(wanted, units) + [f"{venue} {name}" for venue, name in _unusable(contracts, marks)]
         if missing:
             raise MissingPriceError(
@@ -191,7 +192,7 @@ class EquityCalculator:
 
     async def _marks(self, contracts: list[Contract]) -> Mapping[Contract, Decimal]:
         get_marks = getattr(self.price_provider, "get_marks", None)
-        if not contracts or get_marks is None:
+        if get_marks is None:
             return {}
         return cast("Mapping[Contract, Decimal]", await get_marks(contracts))
 

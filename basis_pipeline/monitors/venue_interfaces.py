@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from basis_pipeline.domain.errors import InputError, VenueError
 from basis_pipeline.domain.instants import Clock
@@ -46,7 +46,6 @@ class Moment(NamedTuple):
     ledger_sequence: int | None
 
 
-@runtime_checkable
 class MomentSource(Protocol):
     """Interfaces of which one moment can be had: what changes meanwhile is in all of them or in none."""
 
