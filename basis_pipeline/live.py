@@ -115,12 +115,12 @@ def _chain(home: Home) -> Chain:
     return Chain(
         home.registry,
         rpc_urls(home),
+        home.clock,
         chain_id=given.chain_id,
         block=given.block,
         pool_addresses_provider=given.pool_addresses_provider,
         multicall=given.multicall,
         request_timeout=given.request_timeout,
-        clock=home.clock,
     )
 
 

@@ -68,7 +68,7 @@ def run(fund: Live, chain: AaveChain, node: NodeProxy, deadline: float = 30) -> 
     async def recorded() -> RecordingReport:
         provider = chain.addresses["provider"]
         clock = fund.ports.clock
-        source = ChainQuotes(Chain(chain.registry, [node.url], block=0, pool_addresses_provider=provider, clock=clock))
+        source = ChainQuotes(Chain(chain.registry, [node.url], clock, block=0, pool_addresses_provider=provider))
         try:
             return await record_market(fund.ports, [source], deadline=timedelta(seconds=deadline))
         finally:
