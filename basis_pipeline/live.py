@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from basis_pipeline.domain.errors import ConfigError
 from basis_pipeline.domain.instants import Clock
@@ -27,6 +27,9 @@ from basis_pipeline.steps.ports import Ports
 from basis_pipeline.steps.reading_accounts import read_accounts
 from basis_pipeline.steps.reconciliation import ReconciliationReport, reconcile
 from basis_pipeline.steps.recording import RecordingReport, record_market, wanted_now
+
+if TYPE_CHECKING:
+    from basis_pipeline.venues.ethereum.chain import Chain
 
 MARKETS_FOLDER = "markets"
 """Where in the home the exchanges' contract sizes are kept, so that not every reading asks for them."""
@@ -101,22 +104,24 @@ def _ethereum(home: Home, wallets: Sequence[Account]) -> VenueReader:
     from basis_pipeline.venues.ethereum.reader import EthereumReader
 
     addresses = {account: home.settings.accounts[account.name].address or "" for account in wallets}
-    return EthereumReader(addresses, **_chain(home))
+    return EthereumReader(addresses, _chain(home))
 
 
-def _chain(home: Home) -> dict[str, Any]:
-    """What reading the chain needs, with wallets or without."""
+def _chain(home: Home) -> Chain:
+    """The chain as it is configured, read with wallets or without."""
+    from basis_pipeline.venues.ethereum.chain import Chain
+
     given = home.settings.ethereum
-    return {
-        "registry": home.registry,
-        "rpc_urls": rpc_urls(home),
-        "chain_id": given.chain_id,
-        "block": given.block,
-        "pool_addresses_provider": given.pool_addresses_provider,
-        "multicall": given.multicall,
-        "request_timeout": given.request_timeout,
-        "clock": home.clock,
-    }
+    return Chain(
+        home.registry,
+        rpc_urls(home),
+        home.clock,
+        chain_id=given.chain_id,
+        block=given.block,
+        pool_addresses_provider=given.pool_addresses_provider,
+        multicall=given.multicall,
+        request_timeout=given.request_timeout,
+    )
 
 
 def rpc_urls(home: Home) -> list[str]:
@@ -165,7 +170,7 @@ async def open_quote_sources(home: Home, held: Sequence[tuple[str, str]] = ()) -
     async with AsyncExitStack() as stack:
         sources: list[QuoteSource] = []
         if given.rpc_urls or given.rpc_urls_file:
-            sources.append(ChainQuotes(**_chain(home)))
+            sources.append(ChainQuotes(_chain(home)))
         for venue, series in wanted_now(home.ports(), home.routing, held).items():
             sources.append(exchange_quotes(venue, series, gateway, home.clock))
         for source in sources:

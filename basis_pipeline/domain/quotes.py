@@ -5,7 +5,7 @@ The valuation asks a ``Market``; whether history files or recorded live quotes a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -36,6 +36,14 @@ class Rate(NamedTuple):
     observed_at: datetime
 
 
+class Quoted(NamedTuple):
+    """A price as a venue quotes it: ``currency`` per unit (USDT, USD), with the time it was known at the venue."""
+
+    price: Decimal
+    currency: str
+    observed_at: datetime
+
+
 class Unavailable(NamedTuple):
     """No usable answer: what was asked for, and what was tried with the reason each attempt failed."""
 
@@ -59,6 +67,26 @@ class Market(Protocol):
 
     def rate(self, name: str, at: datetime) -> Rate | Unavailable:
         """``aave:<reserve>:liquidity``, ``aave:<reserve>:debt`` or ``lst:<token>``."""
+        ...
+
+
+class PriceInterface(Protocol):
+    """A venue that can be asked what tokens are worth now.
+
+    A plain Decimal is USD per unit as of now. A venue that quotes in another currency, or knows how old its price is,
+    answers ``Quoted``; ``Quote`` counts by its ``price_usd``. What it does not know it leaves out.
+    """
+
+    async def get_prices(self, assets: list[str]) -> Mapping[str, Decimal | Quoted | Quote]:
+        """Prices by canonical symbol of base tokens."""
+        ...
+
+
+class RateInterface(Protocol):
+    """A venue that knows conversion rates; names are those of ``Market.rate``."""
+
+    async def get_rates(self, names: list[str]) -> Mapping[str, Decimal | Rate]:
+        """Rates by name; what it does not know it leaves out."""
         ...
 
 

@@ -5,6 +5,8 @@
     state.py             what is held, in memory, caught up with the ledger
     publisher.py         Redis: the snapshot key and the channel of updates
     events.py            listening to that channel
+    equity_calculator.py EquityCalculator: what is held, valued now
+    venue_interfaces.py  what it asks: the ledger's and a reading's holdings, venue by venue
 
 Belongs here: what keeps state in memory between calls and what talks to Redis. Does not belong here: what an update
 means (``domain``) and what is kept of it (``ledger``).

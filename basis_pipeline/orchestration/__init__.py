@@ -5,6 +5,7 @@ belong here: computing anything. Every asset body takes its days from the contex
 
     build.py       the code location, assembled in one place
     assets.py      the assets by step
+    check_steps.py what the asset checks have in common
     checks.py      asset checks over published rows
     days.py        partitions and the days of a run
     metadata.py    what the UI shows of a table, a day and a run

@@ -5,10 +5,11 @@ not block: a bad observation is never used, and the equity step itself refuses w
 portfolio, so that one gap does not cost every portfolio its equity.
 """
 
-# ruff: noqa: I002 - Dagster compares the annotation of `context` with its classes; as text it would refuse it.
+from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -20,10 +21,9 @@ from basis_pipeline.home import Home
 from basis_pipeline.ledger.verification import verify, verify_between
 from basis_pipeline.market.checks import Severity, check_history
 from basis_pipeline.market.store import market_files
+from basis_pipeline.orchestration.check_steps import SHOWN_MAX, Check, Verdict, check_step
 from basis_pipeline.orchestration.days import days_of_run
-from basis_pipeline.orchestration.failures import readable_failures
 from basis_pipeline.orchestration.metadata import Metadata, markdown_table
-from basis_pipeline.orchestration.resources import HomeResource
 from basis_pipeline.steps import balance_changes, equity, positions, reconciliation
 from basis_pipeline.steps.market import CONVERSION_RATES, PRICES
 from basis_pipeline.steps.ports import DayRange, Ports
@@ -32,12 +32,10 @@ from basis_pipeline.steps.publishing import current_day_files
 from basis_pipeline.warehouse.catalogue import connect_memory
 from basis_pipeline.warehouse.dayfiles import DayFile
 
-_SHOWN_MAX = 20
-
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a check looks at: the current day files of the days in question, as tables, and where they came from.
+class Published:
+    """What these checks look at: the current day files of the days in question, as tables, and where they came from.
 
     ``everything`` when these are all days there are, because the check runs alone.
     """
@@ -49,41 +47,26 @@ class Evidence:
     files: list[DayFile]
     connection: duckdb.DuckDBPyConnection
 
+    @property
+    def scope(self) -> Metadata:
+        return {"days": f"{self.days.first} to {self.days.last}"}
+
     def published_days(self, table: str) -> list[date]:
         return sorted(file.day for file in self.files if file.table == table)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a check found. A failure that is only a warning blocks nothing, whatever the check."""
+class PublishedCheck(Check[Published]):
+    """A check of what was published."""
 
-    passed: bool
-    summary: str
-    metadata: Metadata = field(default_factory=dict)
-    warning: bool = False
-
-
-@dataclass(frozen=True)
-class Check:
-    """One asset check."""
-
-    asset: str
-    name: str
-    description: str
-    evaluate: Callable[[Evidence], Verdict]
-    blocking: bool = True
     of_files: bool = False
     """Whether it looks at market files, which only a backtest has."""
-
-    @property
-    def key(self) -> dg.AssetCheckKey:
-        return dg.AssetCheckKey(dg.AssetKey(self.asset), self.name)
 
 
 def check_steps(*, live: bool) -> list[dg.AssetChecksDefinition]:
     """The checks of the daily assets, one Dagster step for assets that belong together."""
     return [
-        _step(name, [check for check in CHECKS if check.asset in assets and not (live and check.of_files)])
+        check_step(name, [each for each in CHECKS if each.asset in assets and not (live and each.of_files)], _look)
         for name, assets in (
             ("check_ledger", (balance_changes.TABLE,)),
             ("check_positions", positions.TABLES),
@@ -93,21 +76,12 @@ def check_steps(*, live: bool) -> list[dg.AssetChecksDefinition]:
     ]
 
 
-def _step(step_name: str, checks: list[Check]) -> dg.AssetChecksDefinition:
-    specs = [dg.AssetCheckSpec(c.name, asset=c.asset, description=c.description, blocking=c.blocking) for c in checks]
-
-    @dg.multi_asset_check(name=step_name, specs=specs, can_subset=True)
-    def run_checks(context: dg.AssetCheckExecutionContext, home: HomeResource) -> Iterator[dg.AssetCheckResult]:
-        with readable_failures(), home.open() as (opened, ports):
-            of_run = days_of_run(context.run.tags)
-            files, days = _in_question(ports, of_run)
-            with connect_memory(ports.home, files) as connection:
-                evidence = Evidence(opened, ports, days, of_run is None, files, connection)
-                for check in checks:
-                    if check.key in context.selected_asset_check_keys:
-                        yield _result(check, check.evaluate(evidence), days)
-
-    return run_checks
+@contextmanager
+def _look(home: Home, ports: Ports, tags: Mapping[str, str]) -> Iterator[Published]:
+    of_run = days_of_run(tags)
+    files, days = _in_question(ports, of_run)
+    with connect_memory(ports.home, files) as connection:
+        yield Published(home, ports, days, of_run is None, files, connection)
 
 
 def _in_question(ports: Ports, days: DayRange | None) -> tuple[list[DayFile], DayRange]:
@@ -118,18 +92,7 @@ def _in_question(ports: Ports, days: DayRange | None) -> tuple[list[DayFile], Da
     return [file for file in files if days.first <= file.day <= days.last], days
 
 
-def _result(check: Check, verdict: Verdict, days: DayRange) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=check.asset,
-        check_name=check.name,
-        passed=verdict.passed,
-        severity=dg.AssetCheckSeverity.WARN if verdict.warning else dg.AssetCheckSeverity.ERROR,
-        description=verdict.summary,
-        metadata={"days": f"{days.first} to {days.last}", **verdict.metadata},
-    )
-
-
-def _nothing_found(table: str, sql: str, evidence: Evidence, *, warning: bool = False) -> Verdict:
+def _nothing_found(table: str, sql: str, evidence: Published, *, warning: bool = False) -> Verdict:
     """Passes when the query finds nothing; shows the first of what it finds."""
     found = contradictions(evidence.connection, sql)
     rows = sum(file.rows for file in evidence.files if file.table == table)
@@ -140,11 +103,11 @@ def _nothing_found(table: str, sql: str, evidence: Evidence, *, warning: bool = 
     return Verdict(False, f"{found.count:,} findings in {rows:,} rows: {found}", counted, warning)
 
 
-def _proof(proof: Proof) -> Check:
-    return Check(proof.table, proof.name, proof.statement, partial(_nothing_found, proof.table, proof.sql))
+def _proof(proof: Proof) -> PublishedCheck:
+    return PublishedCheck(proof.table, proof.name, proof.statement, partial(_nothing_found, proof.table, proof.sql))
 
 
-def _chain_intact(evidence: Evidence) -> Verdict:
+def _chain_intact(evidence: Published) -> Verdict:
     engine = evidence.ports.ledger.engine
     if evidence.everything:
         verified = verify(engine)
@@ -159,12 +122,12 @@ def _chain_intact(evidence: Evidence) -> Verdict:
     entries: Metadata = {"entries read": verified.entries}
     if not verified.problems:
         return Verdict(True, sound, entries)
-    shown = markdown_table(("portfolio", "sequence", "entry", "problem"), verified.problems[:_SHOWN_MAX])
+    shown = markdown_table(("portfolio", "sequence", "entry", "problem"), verified.problems[:SHOWN_MAX])
     named = "; ".join(str(problem) for problem in verified.problems[:3])
     return Verdict(False, f"{len(verified.problems)} problems: {named}", {**entries, "problems": shown})
 
 
-def _fresh(table: str, name: str, evidence: Evidence) -> Verdict:
+def _fresh(table: str, name: str, evidence: Published) -> Verdict:
     limit = evidence.home.routing.look_back
     sql = (
         f"SELECT as_of, {name}, source, observed_at FROM {table} "
@@ -174,7 +137,7 @@ def _fresh(table: str, name: str, evidence: Evidence) -> Verdict:
     return replace(verdict, metadata={**verdict.metadata, "oldest allowed (hours)": limit / HOUR})
 
 
-def _complete(table: str, keys: str, evidence: Evidence) -> Verdict:
+def _complete(table: str, keys: str, evidence: Published) -> Verdict:
     sql = f"""
         SELECT {keys}, min(as_of) AS first, max(as_of) AS last, count(*) AS hours,
             date_diff('hour', min(as_of), max(as_of)) + 1 - count(*) AS missing_hours
@@ -184,13 +147,13 @@ def _complete(table: str, keys: str, evidence: Evidence) -> Verdict:
     return _nothing_found(table, sql, evidence, warning=True)
 
 
-def _findings(price_file: bool, evidence: Evidence) -> Verdict:
+def _findings(price_file: bool, evidence: Published) -> Verdict:
     prices, reserves = market_files(evidence.home.history.directory)
     file = (prices if price_file else reserves).name
     first, end = day_start(evidence.days.first), day_start(evidence.days.last) + DAY
     found = [f for f in check_history(evidence.home.history, first - HOUR, end) if f.file == file]
     wrong = [f for f in found if f.severity is not Severity.INFO]
-    shown = {"findings": markdown_table(("severity", "finding"), [(f.severity, f.message) for f in found[:_SHOWN_MAX]])}
+    shown = {"findings": markdown_table(("severity", "finding"), [(f.severity, f.message) for f in found[:SHOWN_MAX]])}
     if not wrong:
         return Verdict(True, f"{file}: nothing is missing or contradictory.", shown if found else {})
     warning = all(f.severity is Severity.WARNING for f in wrong)
@@ -198,7 +161,7 @@ def _findings(price_file: bool, evidence: Evidence) -> Verdict:
     return Verdict(False, f"{file}: {len(wrong)} findings: {named}", shown, warning)
 
 
-def _every_holding_valued(evidence: Evidence) -> Verdict:
+def _every_holding_valued(evidence: Published) -> Verdict:
     sql = """
         WITH held AS (
             SELECT as_of, portfolio, 'wallet' AS account, token FROM wallet_balances WHERE balance <> 0
@@ -214,7 +177,7 @@ def _every_holding_valued(evidence: Evidence) -> Verdict:
     return _nothing_found(equity.POSITIONS, sql, evidence)
 
 
-def _every_hour_present(evidence: Evidence) -> Verdict:
+def _every_hour_present(evidence: Published) -> Verdict:
     found = evidence.connection.execute(
         "SELECT portfolio, as_of::DATE AS day, count(*) FROM equity_snapshots "
         "WHERE as_of = date_trunc('hour', as_of) GROUP BY portfolio, day"
@@ -231,13 +194,14 @@ def _every_hour_present(evidence: Evidence) -> Verdict:
     if not missing:
         known = " at which recorded prices are known" if evidence.home.live else ""
         return Verdict(True, f"Each portfolio has a row for every hour since its start{known}.", rows)
-    rows["missing"] = markdown_table(("portfolio", "day", "rows", "expected"), missing[:_SHOWN_MAX])
+    rows["missing"] = markdown_table(("portfolio", "day", "rows", "expected"), missing[:SHOWN_MAX])
     name, day, count, expected = missing[0]
-    summary = f"{len(missing)} portfolio-days are incomplete, first {name} on {day}: {count} of {expected} rows"
+    incomplete = "1 portfolio-day is" if len(missing) == 1 else f"{len(missing)} portfolio-days are"
+    summary = f"{incomplete} incomplete, first {name} on {day}: {count} of {expected} rows"
     return Verdict(False, summary, rows)
 
 
-def _hours(evidence: Evidence) -> dict[date, list[datetime]]:
+def _hours(evidence: Published) -> dict[date, list[datetime]]:
     """The full hours of each published day at which the market can be asked.
 
     When live, those of the newest day end where its rows do: the market goes on after it was published.
@@ -255,7 +219,7 @@ def _hours(evidence: Evidence) -> dict[date, list[datetime]]:
 
 
 CHECKS = (
-    Check(
+    PublishedCheck(
         balance_changes.TABLE,
         "ledger_chain_intact",
         "The entries of these days are as they were recorded and continue their neighbours, and none is missing; "
@@ -263,33 +227,33 @@ CHECKS = (
         _chain_intact,
     ),
     *(_proof(proof) for proof in PROOFS if proof.table not in reconciliation.TABLES),
-    Check(
+    PublishedCheck(
         PRICES,
         "fresh",
         "No price is older at its hour than the settings allow (`prices.max_age`).",
         partial(_fresh, PRICES, "symbol"),
     ),
-    Check(
+    PublishedCheck(
         CONVERSION_RATES,
         "fresh",
         "No rate is older at its hour than the settings allow (`prices.max_age`).",
         partial(_fresh, CONVERSION_RATES, "name"),
     ),
-    Check(
+    PublishedCheck(
         PRICES,
         "complete",
         "No series has holes. A held token that cannot be priced stops its portfolio's equity; a hole here only warns.",
         partial(_complete, PRICES, "symbol, kind, venue"),
         blocking=False,
     ),
-    Check(
+    PublishedCheck(
         CONVERSION_RATES,
         "complete",
         "No rate has holes. A holding that needs a missing one stops its portfolio's equity; a hole here only warns.",
         partial(_complete, CONVERSION_RATES, "name"),
         blocking=False,
     ),
-    Check(
+    PublishedCheck(
         PRICES,
         "source_clean",
         "The price file has no gaps, repeats, contradictions or values that cannot be.",
@@ -297,7 +261,7 @@ CHECKS = (
         blocking=False,
         of_files=True,
     ),
-    Check(
+    PublishedCheck(
         CONVERSION_RATES,
         "source_clean",
         "The reserve file has no gaps, repeats, contradictions or falling indices.",
@@ -305,13 +269,13 @@ CHECKS = (
         blocking=False,
         of_files=True,
     ),
-    Check(
+    PublishedCheck(
         equity.POSITIONS,
         "every_holding_valued",
         "Each balance and each open position has its line, and no line stands for something that is not held.",
         _every_holding_valued,
     ),
-    Check(
+    PublishedCheck(
         equity.SNAPSHOTS,
         "every_hour_present",
         "Each portfolio has one row for every hour of every published day since its start.",

@@ -3,10 +3,11 @@
 None of them blocks: what a difference means is for people to find out, and what was recorded is published all the same.
 """
 
-# ruff: noqa: I002 - Dagster compares the annotation of `context` with its classes; as text it would refuse it.
+from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -15,65 +16,38 @@ from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.domain.observations import ReadingStatus
 from basis_pipeline.home import Home
 from basis_pipeline.ledger.readings import AccountRecord, ReconciliationRecord, adjustment_ids, latest_reconciliations
-from basis_pipeline.orchestration.failures import readable_failures
+from basis_pipeline.orchestration.check_steps import SHOWN_MAX, Check, Verdict, check_step
 from basis_pipeline.orchestration.hours import hours_of_run
 from basis_pipeline.orchestration.metadata import Metadata, markdown_table
 from basis_pipeline.orchestration.reconciliation import OBSERVATIONS, OUTCOMES, records_of
-from basis_pipeline.orchestration.resources import HomeResource
-
-_SHOWN_MAX = 20
+from basis_pipeline.steps.ports import Ports
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check came to."""
+class Recorded(NamedTuple):
+    """What these checks look at."""
 
-    passed: bool
-    summary: str
-    metadata: Metadata = field(default_factory=dict)
-    warning: bool = True
+    home: Home
+    records: Sequence[ReconciliationRecord]
 
-
-@dataclass(frozen=True)
-class ReconciliationCheck:
-    """One check of what was recorded."""
-
-    asset: str
-    name: str
-    description: str
-    evaluate: Callable[[Home, Sequence[ReconciliationRecord]], Finding]
-    blocking: bool = False
+    @property
+    def scope(self) -> Metadata:
+        hours = sorted({iso(record.hour) for record in self.records})
+        return {"hours": f"{hours[0]} to {hours[-1]}" if hours else "none"}
 
 
 def reconciliation_checks() -> dg.AssetChecksDefinition:
     """The checks, which are one step."""
-    specs = [dg.AssetCheckSpec(each.name, asset=each.asset, description=each.description) for each in CHECKS]
-
-    @dg.multi_asset_check(name="check_reconciliation", specs=specs, can_subset=True)
-    def run_checks(context: dg.AssetCheckExecutionContext, home: HomeResource) -> Iterator[dg.AssetCheckResult]:
-        with readable_failures(), home.open() as (opened, _):
-            hours = hours_of_run(context.run.tags)
-            records = latest_reconciliations(opened.ledger.engine) if hours is None else records_of(opened, hours)
-            for check in CHECKS:
-                if dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) in context.selected_asset_check_keys:
-                    yield _result(check, check.evaluate(opened, records), records)
-
-    return run_checks
+    return check_step("check_reconciliation", CHECKS, _look)
 
 
-def _result(check: ReconciliationCheck, found: Finding, records: Sequence[ReconciliationRecord]) -> dg.AssetCheckResult:
-    hours = sorted({iso(record.hour) for record in records})
-    return dg.AssetCheckResult(
-        asset_key=check.asset,
-        check_name=check.name,
-        passed=found.passed,
-        severity=dg.AssetCheckSeverity.WARN if found.warning else dg.AssetCheckSeverity.ERROR,
-        description=found.summary,
-        metadata={"hours": f"{hours[0]} to {hours[-1]}" if hours else "none", **found.metadata},
-    )
+@contextmanager
+def _look(home: Home, _ports: Ports, tags: Mapping[str, str]) -> Iterator[Recorded]:
+    hours = hours_of_run(tags)
+    yield Recorded(home, latest_reconciliations(home.ledger.engine) if hours is None else records_of(home, hours))
 
 
-def _no_unexplained_drift(home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
+def _no_unexplained_drift(evidence: Recorded) -> Verdict:
+    home, records = evidence
     rows = [
         (
             iso(record.hour),
@@ -95,10 +69,10 @@ def _no_unexplained_drift(home: Home, records: Sequence[ReconciliationRecord]) -
         if earlier := _adjusted_earlier(home, records):
             named = ", ".join(earlier)
             what = f"The ledger was adjusted earlier in the hour: {named}; the last run found no other difference."
-            return Finding(False, f"{what}{besides}")
+            return Verdict(False, f"{what}{besides}", warning=True)
         compared = any(_is_read(account) and account.comparisons for record in records for account in record.accounts)
         what = "Every difference between ledger and venues is explained." if compared else "Nothing was compared."
-        return Finding(True, f"{what}{besides}")
+        return Verdict(True, f"{what}{besides}")
     columns = ("hour", "portfolio", "account", "key", "outcome", "ledger", "venue", "adjusted")
     standing = sum(
         not each.adjusted for record in records for account in record.accounts for each in account.unexplained
@@ -106,7 +80,7 @@ def _no_unexplained_drift(home: Home, records: Sequence[ReconciliationRecord]) -
     named = "; ".join(f"{row[1]} {row[2]} {row[3]}: {row[4]}, ledger {row[5]}, venue {row[6]}" for row in rows[:3])
     count = "1 difference" if len(rows) == 1 else f"{len(rows)} differences"
     what = f"{count} that no update explains, {len(rows) - standing} adjusted: {named}.{besides}"
-    return Finding(False, what, {"differences": markdown_table(columns, rows[:_SHOWN_MAX])}, warning=not standing)
+    return Verdict(False, what, {"differences": markdown_table(columns, rows[:SHOWN_MAX])}, warning=not standing)
 
 
 def _besides(records: Sequence[ReconciliationRecord]) -> str:
@@ -114,7 +88,7 @@ def _besides(records: Sequence[ReconciliationRecord]) -> str:
     unread = [account.account.name for record in records for account in record.accounts if not _is_read(account)]
     told = [f"Not compared: {', '.join(unread)}."] if unread else []
     told += [f"{record.portfolio}: {note}." for record in records for note in record.notes]
-    return "".join(f" {each}" for each in told[:_SHOWN_MAX])
+    return "".join(f" {each}" for each in told[:SHOWN_MAX])
 
 
 def _is_read(account: AccountRecord) -> bool:
@@ -135,7 +109,8 @@ def _adjusted_earlier(home: Home, records: Sequence[ReconciliationRecord]) -> li
     ]
 
 
-def _all_accounts_available(_home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
+def _all_accounts_available(evidence: Recorded) -> Verdict:
+    records = evidence.records
     down = [
         (iso(record.hour), record.portfolio, each.account.name, each.error or "")
         for record in records
@@ -144,46 +119,50 @@ def _all_accounts_available(_home: Home, records: Sequence[ReconciliationRecord]
     ]
     if not down:
         read = sum(len(record.accounts) for record in records)
-        return Finding(True, f"Every account was read ({read})." if read else "There was no account to read.")
-    shown = markdown_table(("hour", "portfolio", "account", "why"), down[:_SHOWN_MAX])
+        return Verdict(True, f"Every account was read ({read})." if read else "There was no account to read.")
+    shown = markdown_table(("hour", "portfolio", "account", "why"), down[:SHOWN_MAX])
     named = "; ".join(f"{name}: {why}" for _, _, name, why in down[:3])
     count = "1 account" if len(down) == 1 else f"{len(down)} accounts"
-    return Finding(False, f"{count} could not be read: {named}", {"unavailable": shown})
+    return Verdict(False, f"{count} could not be read: {named}", {"unavailable": shown}, warning=True)
 
 
-def _skew_in_bounds(home: Home, records: Sequence[ReconciliationRecord]) -> Finding:
+def _skew_in_bounds(evidence: Recorded) -> Verdict:
+    home, records = evidence
     limit = home.settings.reconciliation.skew_max
     worst = max(records, key=lambda record: record.skew, default=None)
     if worst is None or not worst.skew:
-        return Finding(True, "No two accounts were read at different times.")
+        return Verdict(True, "No two accounts were read at different times.")
     seconds = worst.skew.total_seconds()
     if worst.skew <= limit:
-        return Finding(True, f"First and last reading lie at most {seconds:g} s apart.", {"skew (s)": seconds})
+        return Verdict(True, f"First and last reading lie at most {seconds:g} s apart.", {"skew (s)": seconds})
     summary = (
         f"{worst.portfolio} at {iso(worst.hour)}: first and last reading lie {seconds:g} s apart, more than "
         f"`reconciliation.skew_max` ({limit.total_seconds():g} s); what moved between accounts meanwhile may show twice"
     )
-    return Finding(False, summary, {"skew (s)": seconds})
+    return Verdict(False, summary, {"skew (s)": seconds}, warning=True)
 
 
 CHECKS = (
-    ReconciliationCheck(
+    Check(
         OUTCOMES,
         "no_unexplained_drift",
         "No venue differs from the ledger without explanation. An error while the difference stands, a warning where "
         "the ledger was adjusted.",
         _no_unexplained_drift,
+        blocking=False,
     ),
-    ReconciliationCheck(
+    Check(
         OBSERVATIONS,
         "all_accounts_available",
         "Every account could be read. One that could not is not compared and never adjusted.",
         _all_accounts_available,
+        blocking=False,
     ),
-    ReconciliationCheck(
+    Check(
         OBSERVATIONS,
         "skew_in_bounds",
         "The accounts of a portfolio were read at about the same time (`reconciliation.skew_max`).",
         _skew_in_bounds,
+        blocking=False,
     ),
 )

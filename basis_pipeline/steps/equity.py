@@ -173,7 +173,8 @@ def _describe(gaps: tuple[Gap, ...]) -> str:
         for run in found
     ]
     portfolio_days = len({(gap.portfolio, gap.instant.date()) for gap in gaps})
-    head = f"{portfolio_days} portfolio-days have no equity rows because held assets could not be valued:"
+    affected = "1 portfolio-day has" if portfolio_days == 1 else f"{portfolio_days} portfolio-days have"
+    head = f"{affected} no equity rows because held assets could not be valued:"
     advice = (
         "Everything else was published. Complete the market data (or `prices:` in basis.yaml) and materialize these "
         "days again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -58,6 +59,20 @@ def test_of_many_problems_the_first_are_listed_and_the_rest_counted(books: Basis
     lines = books("verify", code=3).stdout.splitlines()
     assert lines[0] == "ledger: 64 entries, 64 problems"
     assert lines[-1] == "... and 14 problems more of this kind"
+
+
+def test_for_machines_every_problem_is_a_row(books: Basis, tmp_path: Path) -> None:
+    in_order = books("verify", "--format", "json")
+    assert json.loads(in_order.stdout) == []
+    assert "ledger: 4 entries, in order" in in_order.stderr
+    books("import", write_journal(tmp_path / "many.jsonl", funding(60)))
+    change_ledger(books.home, "UPDATE entries SET reverses = 'x'")
+    rows = json.loads(books("verify", "--format", "json", code=3).stdout)
+    changed = "lending entry 3 (lend-1): its content was changed after it was recorded"
+    assert len(rows) == 64
+    assert {"area": "ledger", "problem": changed} in rows
+    lines = books("verify", "--format", "csv", code=3).stdout.splitlines()
+    assert (lines[0], len(lines)) == ("area,problem", 65)
 
 
 def test_market_data_is_looked_through_when_asked(published: Basis) -> None:

@@ -19,6 +19,8 @@ from eth_abi import decode, encode
 from eth_abi.grammar import parse
 from eth_utils import function_signature_to_4byte_selector, to_checksum_address
 
+from basis_pipeline_tests.rigs.watcher import Watcher
+
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 20
 MINED_SECONDS_MAX = 20
@@ -35,7 +37,10 @@ class NodeError(RuntimeError):
 
 
 class Anvil:
-    """One anvil process on a free port, without fees, from which every address may send."""
+    """One anvil process on a free port, without fees, from which every address may send.
+
+    It ends with the process that started it, if not before.
+    """
 
     def __init__(self, program: Path, chain_id: int, *, timestamp: int | None = None, state: Path | None = None):
         self.chain_id = chain_id
@@ -52,6 +57,7 @@ class Anvil:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
             )
+        self._watcher = Watcher(self._process.pid)
         self.port = self._await_start()
 
     @property
@@ -71,6 +77,7 @@ class Anvil:
 
     def stop(self) -> None:
         """End the process and remove what it wrote; safe to call twice."""
+        self._watcher.end()
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from basis_pipeline_tests.rigs.watcher import Watcher
+
 START_TIMEOUT_S = 10.0
 HOST = "127.0.0.1"
 
@@ -33,12 +35,16 @@ def find_program() -> Path | None:
 
 
 class RedisServer:
-    """One server on one port. Use it as a context manager, or ``start`` and ``stop`` it."""
+    """One server on one port. Use it as a context manager, or ``start`` and ``stop`` it.
+
+    It ends with the process that started it, if not before.
+    """
 
     def __init__(self, password: str | None = None, port: int | None = None) -> None:
         self.password = password
         self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: Watcher | None = None
 
     @property
     def url(self) -> str:
@@ -54,6 +60,7 @@ class RedisServer:
         if self.password:
             command += ["--requirepass", self.password]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._watcher = Watcher(self._process.pid)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -88,8 +95,9 @@ class RedisServer:
             self._process.send_signal(number)
 
     def _end(self, number: signal.Signals) -> None:
-        if self._process is None:
+        if self._process is None or self._watcher is None:
             return
+        self._watcher.end()
         self._process.send_signal(signal.SIGCONT)
         self._process.send_signal(number)
         self._process.wait(START_TIMEOUT_S)

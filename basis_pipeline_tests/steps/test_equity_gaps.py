@@ -41,7 +41,7 @@ def test_the_day_is_missing_for_that_portfolio_only_and_every_gap_is_listed_once
     assert error.failures == error.gaps
     assert error.failed_days == {hour(24).date()}
     message = str(error)
-    assert "1 portfolio-days have no equity rows" in message
+    assert "1 portfolio-day has no equity rows" in message
     assert "BTC has no usable price from 2024-05-13T08:00:00Z to 2024-05-13T16:00:00Z (9 hours)" in message
     for table in ("equity_snapshots", "equity_positions"):
         days = [row[:2] for row in ask(home, HOURS_A_DAY.format(table))]

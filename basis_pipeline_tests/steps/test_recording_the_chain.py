@@ -18,6 +18,7 @@ from basis_pipeline.steps.ports import DayRange
 from basis_pipeline.steps.rebuild import rebuild
 from basis_pipeline.steps.recording import RecordingReport, record_market
 from basis_pipeline.steps.staleness import stale_days
+from basis_pipeline.venues.ethereum.chain import Chain
 from basis_pipeline.venues.ethereum.quotes import ChainQuotes
 from basis_pipeline_tests.homes import ask
 from basis_pipeline_tests.rigs.ethereum import AaveChain, aave_chain
@@ -67,7 +68,7 @@ def run(fund: Live, chain: AaveChain, node: NodeProxy, deadline: float = 30) -> 
     async def recorded() -> RecordingReport:
         provider = chain.addresses["provider"]
         clock = fund.ports.clock
-        source = ChainQuotes(chain.registry, [node.url], block=0, pool_addresses_provider=provider, clock=clock)
+        source = ChainQuotes(Chain(chain.registry, [node.url], clock, block=0, pool_addresses_provider=provider))
         try:
             return await record_market(fund.ports, [source], deadline=timedelta(seconds=deadline))
         finally:

@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import TypeVar, cast
 
 from basis_pipeline.domain.errors import VenueConfigError, VenueError
+from basis_pipeline.domain.instants import Clock
 from basis_pipeline.domain.observations import Block, Finding, MarketObservation, Verdict
 from basis_pipeline.domain.tokens import Registry, Token, TokenKind
 from basis_pipeline.logs import get_logger
@@ -49,11 +50,6 @@ T = TypeVar("T")
 _log = get_logger(__name__)
 
 
-def utc_now() -> datetime:
-    """The clock, where none is given."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """Everything read at one block of one node."""
@@ -80,12 +76,13 @@ class Chain:
         self,
         registry: Registry,
         rpc_urls: Sequence[str],
+        clock: Clock,
+        *,
         chain_id: int = 1,
         block: str | int = "finalized",
         pool_addresses_provider: str = POOL_ADDRESSES_PROVIDER,
         multicall: str = MULTICALL,
         request_timeout: timedelta = timedelta(seconds=10),
-        clock: Callable[[], datetime] = utc_now,
         head_age_max: timedelta = timedelta(minutes=5),
     ) -> None:
         if not rpc_urls:

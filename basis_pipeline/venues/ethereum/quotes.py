@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 from basis_pipeline.domain.errors import VenueConfigError, VenueError
 from basis_pipeline.domain.instants import HOUR, iso
 from basis_pipeline.domain.observations import Finding, MarketObservation
-from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.venues.ethereum import batch, doctor
-from basis_pipeline.venues.ethereum.chain import MULTICALL, POOL_ADDRESSES_PROVIDER, Chain, Snapshot, utc_now
+from basis_pipeline.venues.ethereum.chain import Chain, Snapshot
 from basis_pipeline.venues.ethereum.contracts import Contracts
 from basis_pipeline.venues.ethereum.nodes import Node, NodeError, RefusedError
 from basis_pipeline.venues.ethereum.search import BlockSearch
@@ -20,36 +19,16 @@ class ChainQuotes:
     """Aave's indices and oracle prices and the rates of staking tokens, all of one block.
 
     It reads the block that reconciliation reads, so that both know the same numbers. Past hours are read at the block
-    that was the newest then, each with a call of its own, so only those that are asked for.
+    that was the newest then, each with a call of its own, so only those that are asked for. Closing it closes
+    ``chain``.
     """
 
     name = "ethereum"
     venues = batch.VENUES
 
-    def __init__(
-        self,
-        registry: Registry,
-        rpc_urls: Sequence[str],
-        chain_id: int = 1,
-        block: str | int = "finalized",
-        pool_addresses_provider: str = POOL_ADDRESSES_PROVIDER,
-        multicall: str = MULTICALL,
-        request_timeout: timedelta = timedelta(seconds=10),
-        clock: Callable[[], datetime] = utc_now,
-        head_age_max: timedelta = timedelta(minutes=5),
-    ) -> None:
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
         self._problems: list[str] = []
-        self.chain = Chain(
-            registry,
-            rpc_urls,
-            chain_id,
-            block,
-            pool_addresses_provider,
-            multicall,
-            request_timeout,
-            clock,
-            head_age_max,
-        )
 
     @property
     def problems(self) -> Sequence[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from basis_pipeline.domain.errors import VenueError
 from basis_pipeline.domain.instants import iso
@@ -12,14 +12,7 @@ from basis_pipeline.domain.observations import Account, Finding, Reading, Readin
 from basis_pipeline.domain.tokens import Registry
 from basis_pipeline.logs import get_logger
 from basis_pipeline.venues.ethereum import batch, doctor
-from basis_pipeline.venues.ethereum.chain import (
-    MULTICALL,
-    POOL_ADDRESSES_PROVIDER,
-    Chain,
-    Snapshot,
-    claims,
-    utc_now,
-)
+from basis_pipeline.venues.ethereum.chain import Chain, Snapshot, claims
 from basis_pipeline.venues.ethereum.contracts import wallet_address
 
 _log = get_logger(__name__)
@@ -29,35 +22,13 @@ class EthereumReader:
     """All wallets of one chain, read together at one block.
 
     A balance that cannot be learned makes its account unavailable. A rate, a price or an account's health that cannot
-    is left out; ``problems`` and the log say which.
+    is left out; ``problems`` and the log say which. Closing it closes ``chain``.
     """
 
-    def __init__(
-        self,
-        wallets: Mapping[Account, str],
-        registry: Registry,
-        rpc_urls: Sequence[str],
-        chain_id: int = 1,
-        block: str | int = "finalized",
-        pool_addresses_provider: str = POOL_ADDRESSES_PROVIDER,
-        multicall: str = MULTICALL,
-        request_timeout: timedelta = timedelta(seconds=10),
-        clock: Callable[[], datetime] = utc_now,
-        head_age_max: timedelta = timedelta(minutes=5),
-    ) -> None:
+    def __init__(self, wallets: Mapping[Account, str], chain: Chain) -> None:
+        self.chain = chain
         self._wallets = {account: wallet_address(address, account.name) for account, address in wallets.items()}
         self._problems: tuple[str, ...] = ()
-        self.chain = Chain(
-            registry,
-            rpc_urls,
-            chain_id,
-            block,
-            pool_addresses_provider,
-            multicall,
-            request_timeout,
-            clock,
-            head_age_max,
-        )
 
     @property
     def accounts(self) -> Sequence[Account]:

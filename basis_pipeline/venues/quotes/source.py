@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import ccxt.async_support as ccxt
 
 from basis_pipeline.domain.errors import VenueError
-from basis_pipeline.domain.instants import HOUR
+from basis_pipeline.domain.instants import HOUR, Clock
 from basis_pipeline.domain.observations import Finding, MarketObservation, Verdict
 from basis_pipeline.domain.quotes import AHEAD_MAX, WantedSeries
 from basis_pipeline.venues.exchanges.connection import Connection, Credentials, open_exchange
@@ -26,15 +26,11 @@ SETTLED_AFTER = timedelta(seconds=2)
 SKEW_MAX = timedelta(seconds=5)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def exchange_quotes(
     venue: str,
     series: Sequence[WantedSeries],
-    gateway: str | None = None,
-    clock: Callable[[], datetime] = _utc_now,
+    gateway: str | None,
+    clock: Clock,
 ) -> ExchangeQuotes:
     """A source of these series; needs no key. ``gateway`` as in ``open_exchange``. To be closed."""
     return ExchangeQuotes(venue, series, Connection(open_exchange(venue, None, gateway), Credentials("", "")), clock)
@@ -48,7 +44,7 @@ class ExchangeQuotes:
         venue: str,
         series: Sequence[WantedSeries],
         connection: Connection,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Clock,
     ) -> None:
         self.name = venue
         self.series = tuple(each for each in series if each.venue == venue)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from basis_pipeline.domain.observations import Account, Reading
+from basis_pipeline.venues.ethereum.chain import Chain
 from basis_pipeline.venues.ethereum.quotes import ChainQuotes
 from basis_pipeline.venues.ethereum.reader import EthereumReader
 from basis_pipeline_tests.rigs.ethereum import AaveChain
@@ -43,7 +44,7 @@ def ask(
 
     async def asked() -> T:
         addresses = {account(name): chain.wallet(name) for name in wallets}
-        reader = EthereumReader(addresses, **options(chain, *urls, **changes))
+        reader = EthereumReader(addresses, Chain(**options(chain, *urls, **changes)))
         try:
             return await question(reader)
         finally:
@@ -63,7 +64,7 @@ def ask_quotes(chain: AaveChain, question: Callable[[ChainQuotes], Awaitable[T]]
     """The answer of a source of the chain's quotes."""
 
     async def asked() -> T:
-        quotes = ChainQuotes(**options(chain, *urls, **changes))
+        quotes = ChainQuotes(Chain(**options(chain, *urls, **changes)))
         try:
             return await question(quotes)
         finally:

@@ -11,6 +11,7 @@ import pytest
 from basis_pipeline.domain.errors import InputError, VenueConfigError, VenueError
 from basis_pipeline.domain.observations import Reading
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, TokenKind
+from basis_pipeline.venues.ethereum.chain import Chain
 from basis_pipeline.venues.ethereum.reader import EthereumReader
 from basis_pipeline_tests.rigs.ethereum import AaveChain
 from basis_pipeline_tests.rigs.ethereum_proxy import NodeProxy
@@ -124,11 +125,11 @@ def test_a_token_whose_address_is_none(chain: AaveChain) -> None:
 
 def test_settings_that_cannot_be_right(chain: AaveChain) -> None:
     with pytest.raises(VenueConfigError, match="BASIS_ETHEREUM__RPC_URLS"):
-        EthereumReader({}, **{**options(chain), "rpc_urls": ()})
+        Chain(**{**options(chain), "rpc_urls": ()})
     with pytest.raises(VenueConfigError, match=r"ethereum\.block: 'latest'"):
-        EthereumReader({}, **options(chain, block="latest"))
+        Chain(**options(chain, block="latest"))
     with pytest.raises(InputError, match=r"accounts\.alice_wallet\.address: '0x12' is not an Ethereum address"):
-        EthereumReader({account("alice"): "0x12"}, **options(chain))
+        EthereumReader({account("alice"): "0x12"}, Chain(**options(chain)))
 
 
 def test_the_check_is_made_once_and_by_whichever_node_answers_first(chain: AaveChain, node: NodeProxy) -> None:
