@@ -22,7 +22,8 @@ from basis_pipeline.ledger.market_observations import MarketObservations
 from basis_pipeline.ledger.terms import Terms
 from basis_pipeline.market.history import MarketHistory
 from basis_pipeline.market.routing import Routing, SeriesRef
-from basis_pipeline.settings import PriceSettings, Settings, load_settings, market_directory
+from basis_pipeline.settings import Settings, load_settings, market_directory
+from basis_pipeline.settings.prices import PriceSettings
 from basis_pipeline.steps.ports import DayRange, Ports, Progress, no_progress
 
 if TYPE_CHECKING:

@@ -37,8 +37,10 @@ from basis_pipeline.settings.live import (
     canonical_tolerances,
     check_accounts,
 )
+from basis_pipeline.settings.prices import PriceSettings
+from basis_pipeline.settings.reacting import AlertSettings, EquitySettings, SensorSettings
 from basis_pipeline.settings.secrets import may_be_secret, refuse_secrets
-from basis_pipeline.settings.types import CLOSED, Age, Duration, Exact, Moment, PortfolioName
+from basis_pipeline.settings.types import CLOSED, Duration, Exact, Moment, PortfolioName
 
 HOME_VARIABLE = "BASIS_HOME"
 CONFIG_VARIABLE = "BASIS_CONFIG"
@@ -79,18 +81,6 @@ class TokenSettings(BaseModel):
     aliases: tuple[str, ...] = ()
 
 
-class PriceSettings(BaseModel):
-    """Where prices come from and how old they may be. Sources are written ``venue`` or ``venue:SYMBOL:kind``."""
-
-    model_config = CLOSED
-
-    max_age: Age = timedelta(hours=2)
-    max_age_by_name: dict[str, Age] = {}
-    routes: dict[str, tuple[str, ...]] = {}
-    conversions: dict[str, tuple[str, ...]] = {}
-    marks: dict[str, tuple[str, ...]] = {}
-
-
 class LedgerSettings(BaseModel):
     """Where the ledger lives; by default a SQLite file in the home."""
 
@@ -123,6 +113,9 @@ class Settings(BaseSettings):
         default=None, description="reach exchanges through <gateway>/<their host>/<path> instead of directly"
     )
     reconciliation: ReconciliationSettings = ReconciliationSettings()
+    equity: EquitySettings = EquitySettings()
+    sensors: SensorSettings = SensorSettings()
+    alerts: AlertSettings = AlertSettings()
     redis_url: SecretStr | None = None
     redis_url_file: Path | None = None
 
