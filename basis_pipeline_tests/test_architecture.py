@@ -29,11 +29,14 @@ MAY_IMPORT = {
     "reports": STORES | {"steps", "home"},
     "sample": STORES | {"steps", "home"},
     "monitors": STORES | {"steps", "home", "live", "settings"},
+    "alerts": STORES | {"steps", "home", "live", "settings"},
     "strategy": STORES | {"steps", "home", "monitors"},
-    "orchestration": STORES | {"steps", "home", "live", "reports", "sample", "monitors", "strategy", "settings"},
+    "orchestration": STORES
+    | {"steps", "home", "live", "reports", "sample", "monitors", "alerts", "strategy", "settings"},
     "definitions": {"orchestration"},
     "__main__": {"cli"},
-    "cli": STORES | {"steps", "home", "live", "reports", "sample", "monitors", "strategy", "settings", "orchestration"},
+    "cli": STORES
+    | {"steps", "home", "live", "reports", "sample", "monitors", "alerts", "strategy", "settings", "orchestration"},
 }
 """Which rooms a room may import, itself apart."""
 
@@ -44,12 +47,13 @@ OWNED_BY = {
     "web3": {"venues"},
     "ccxt": {"venues"},
     "redis": {"monitors"},
+    "apprise": {"alerts"},
     "structlog": {"logs"},
     "typer": {"cli"},
 }
 """Packages that one room hides from the others."""
 
-HEAVY = {"alembic", "ccxt", "dagster", "duckdb", "numpy", "pandas", "pyarrow", "redis", "sqlalchemy", "web3"}
+HEAVY = {"alembic", "apprise", "ccxt", "dagster", "duckdb", "numpy", "pandas", "pyarrow", "redis", "sqlalchemy", "web3"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
