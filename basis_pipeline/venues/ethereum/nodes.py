@@ -1,12 +1,11 @@
 """One Ethereum node by JSON-RPC. Its URL is secret: it often holds the provider's key, so no error or log shows it.
 
-web3's provider carries the requests. Its methods above that are not used: they retry for seconds, ask more than once
-and read a malformed answer in ways of their own; here every answer is checked before it is understood.
+A provider of web3's kind carries the requests. web3's methods above that are not used: they retry for seconds, ask more
+than once and read a malformed answer in ways of their own; here every answer is checked before it is understood.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,24 +13,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from aiohttp import ClientError, ClientResponseError, ClientTimeout
-from eth_typing import URI
-from web3 import AsyncHTTPProvider
+from aiohttp import ClientError, ClientResponseError
 from web3.exceptions import Web3Exception
 from web3.types import RPCEndpoint
 
 from basis_pipeline.domain.errors import VenueConfigError, VenueError
 from basis_pipeline.domain.observations import Block
 from basis_pipeline.venues.ethereum.abi import Answer, Call, aggregate, split
+from basis_pipeline.venues.ethereum.transport import HttpProvider
 
-CONNECT_SECONDS_MAX = 5.0
 _MESSAGE_CHARACTERS_MAX = 200
 _SECRET_CHARACTERS_MIN = 6
 """Parts of a URL shorter than this (v2, rpc, eth) are words, not keys."""
-
-# web3 logs the URL of every request, and of every connection that it closes.
-for _name in ("web3.providers.AsyncHTTPProvider", "web3._utils.http_session_manager.HTTPSessionManager"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class NodeError(VenueError):
@@ -65,10 +58,7 @@ class Node:
             raise VenueConfigError(f"ethereum.rpc_urls: {self.label} is not a URL that starts with http:// or https://")
         words = re.split(r"[/?&=;:@#]", "/".join((parts.netloc, parts.path, parts.query)))
         self._secrets = {word for raw in words for word in (raw, unquote(raw)) if len(word) >= _SECRET_CHARACTERS_MIN}
-        seconds = timeout.total_seconds()
-        limits = ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS_MAX, seconds))
-        options = {"timeout": limits, "allow_redirects": False}
-        self._provider = AsyncHTTPProvider(URI(url), request_kwargs=options, exception_retry_configuration=None)
+        self._provider = HttpProvider(url, timeout)
 
     async def request(self, method: str, *params: Any) -> Any:
         """The result of one request. ``NodeError`` says what happened instead, without the URL."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -317,3 +318,18 @@ def test_the_url_of_a_node_is_in_no_error_and_no_trace_of_one(
     assert SECRET not in reading.error
     assert SECRET not in read(chain, node.url).raw
     assert SECRET not in caplog.text
+
+
+def test_readings_that_were_cancelled_at_any_moment_hold_up_no_later_one(chain: AaveChain) -> None:
+    async def question(reader: EthereumReader) -> Reading:
+        for attempt in range(100):
+            cut_short = [asyncio.ensure_future(reader.read()) for _ in range(4)]
+            for _ in range(attempt % 10):
+                await asyncio.sleep(0)
+            for task in cut_short:
+                task.cancel()
+            await asyncio.wait(cut_short)
+        (reading,) = await asyncio.wait_for(reader.read(), 30)
+        return reading
+
+    assert ask(chain, question=question).available
