@@ -21,7 +21,7 @@ from basis_pipeline.domain.errors import LedgerBusyError, LedgerError
 DATABASE_FAILURES: tuple[type[Exception], ...] = (SQLAlchemyError, sqlite3.Error)
 """What a database raises; for those whose database is not the ledger, as Dagster's."""
 BUSY_TIMEOUT_MS = 60_000
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 _SET_UP_LOCK = 0x62617369
 """Key of PostgreSQL's advisory lock that lets one process set something up at a time ("basi")."""
 

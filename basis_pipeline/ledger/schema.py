@@ -158,3 +158,65 @@ outbox = sa.Table(
     sa.Column("error", sa.Text),
     comment="How far each portfolio's entries are published to Redis, and what went wrong last",
 )
+
+_OPEN = sa.text("resolved_at IS NULL")
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("number", _ID, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("peak", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("raised_at", UtcTime, nullable=False),
+    sa.Column("last_raised_at", UtcTime, nullable=False),
+    sa.Column("times", sa.BigInteger, nullable=False),
+    sa.Column("news", sa.Integer, nullable=False),
+    sa.Column("acknowledged_at", UtcTime),
+    sa.Column("resolved_at", UtcTime),
+    sa.Index("uq_alerts_open", "kind", "subject", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("ix_alerts_resolved_at", "resolved_at"),
+    comment="One row per alert while it stands (or event); `news` counts how often it became worth telling at once",
+)
+
+alert_deliveries = sa.Table(
+    "alert_deliveries",
+    metadata,
+    sa.Column("number", sa.BigInteger, sa.ForeignKey("alerts.number"), primary_key=True, autoincrement=False),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("told_news", sa.Integer, nullable=False),
+    sa.Column("told_at", UtcTime),
+    sa.Column("told_resolved_at", UtcTime),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text),
+    comment="What each channel was told of each alert, and how often in a row telling it failed",
+)
+
+alert_channels = sa.Table(
+    "alert_channels",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("claim", sa.Text),
+    sa.Column("claimed_until", UtcTime),
+    sa.Column("sent_at", UtcTime),
+    sa.Column("failing_since", UtcTime),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("retry_at", UtcTime),
+    sa.Column("error", sa.Text),
+    comment="Who is sending to each channel right now, when sending last worked, and since when it fails",
+)
+
+notified_equity = sa.Table(
+    "notified_equity",
+    metadata,
+    sa.Column("portfolio", sa.Text, primary_key=True),
+    sa.Column("measure", sa.Text, primary_key=True),
+    sa.Column("share_class", sa.Text, nullable=False),
+    sa.Column("value", ExactDecimal, nullable=False),
+    sa.Column("as_of", UtcTime, nullable=False),
+    sa.Column("notified_at", UtcTime, nullable=False),
+    comment="The equity that was told last, which the next change is compared with",
+)
