@@ -253,6 +253,7 @@ PLACEHOLDERS = {
     "tokens": ".<symbol>",
     "accounts": ".<name>",
     "reconciliation.tolerances": ".<key>",
+    "alerts.channels": ".<name>",
 }
 
 
@@ -274,6 +275,8 @@ def shown_default(value: object) -> str:
     if isinstance(value, timedelta):
         units = (("h", timedelta(hours=1)), ("min", timedelta(minutes=1)), ("s", timedelta(seconds=1)))
         return next(f"{value // unit}{letter}" for letter, unit in units if not value % unit)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {default}" for key, default in value.items()) + "}"
     return {(): "[]"}.get(value, str(value)) if isinstance(value, tuple) else str(value)
 
 

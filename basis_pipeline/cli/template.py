@@ -50,6 +50,9 @@ mode: backtest
 #    "lst:rETH": ["aave_oracle:rETHETH:oracle"]
 #  marks:
 #    "okx:ETHUSDT-PERP": ["binance:ETHUSDT:perp"]
+#  cache: 30s
+#  timeout: 10s
+#  band: "0.01"
 
 # The ledger's database; without this a SQLite file in the home. Keep passwords out of files:
 # set BASIS_LEDGER__URL instead.
@@ -58,6 +61,29 @@ mode: backtest
 
 # How long files of the warehouse stay after newer ones took their place.
 #superseded_files_kept: 1h
+
+# Equity: how often a monitor calculates it by itself, and which change of it is told: more than
+# the threshold of the last value told, or of the floor (share-class currency) if that is larger.
+#equity:
+#  update_interval: 60s
+#  change_threshold: "0.001"
+#  change_floor: {USDT: "1000", ETH: "0.5"}
+#  change_of: total_equity
+
+# Sensors: how often they look, and how often days are tried again when their runs fail.
+#sensors:
+#  interval: 5s
+#  attempts: 3
+#  retry_after: 30s
+
+# Who is told of what needs a person. The URLs of channels (Slack, Telegram, e-mail, webhooks, as
+# Apprise writes them) are secrets: BASIS_ALERTS__CHANNELS__DESK__URL, or a file.
+#alerts:
+#  renotify_after: 4h
+#  channels:
+#    desk:
+#      url_file: secrets/desk_channel
+#      severity: warning
 
 # From here on live mode only. Secrets never stand in this file, where they are refused: set
 # environment variables (BASIS_ETHEREUM__RPC_URLS, BASIS_ACCOUNTS__DESK__API_KEY, __SECRET and
