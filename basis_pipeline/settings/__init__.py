@@ -40,6 +40,7 @@ from basis_pipeline.settings.live import (
 from basis_pipeline.settings.prices import PriceSettings
 from basis_pipeline.settings.reacting import AlertSettings, EquitySettings, SensorSettings
 from basis_pipeline.settings.secrets import may_be_secret, refuse_secrets
+from basis_pipeline.settings.strategies import StrategySettings, check_strategies
 from basis_pipeline.settings.types import CLOSED, Duration, Exact, Moment, PortfolioName
 
 HOME_VARIABLE = "BASIS_HOME"
@@ -116,12 +117,18 @@ class Settings(BaseSettings):
     equity: EquitySettings = EquitySettings()
     sensors: SensorSettings = SensorSettings()
     alerts: AlertSettings = AlertSettings()
+    strategies: dict[PortfolioName, StrategySettings] = {}
     redis_url: SecretStr | None = None
     redis_url_file: Path | None = None
 
     @model_validator(mode="after")
     def _accounts_fit(self) -> Settings:
         check_accounts(self.accounts, self.portfolios)
+        return self
+
+    @model_validator(mode="after")
+    def _strategies_fit(self) -> Settings:
+        check_strategies(self.strategies, {name: each.share_class for name, each in self.portfolios.items()})
         return self
 
     @classmethod

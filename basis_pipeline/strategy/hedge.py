@@ -1,0 +1,57 @@
+"""Perpetuals split over several exchanges: what basis and market-neutral strategies have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from basis_pipeline.domain.errors import ConfigError, InputError
+from basis_pipeline.domain.numbers import ZERO, subtract
+from basis_pipeline.domain.tokens import parse_instrument
+from basis_pipeline.strategy import config as reading
+from basis_pipeline.strategy.base import BaseStrategyManager, EquitySource, PositionSource
+from basis_pipeline.strategy.holdings import Holdings
+from basis_pipeline.strategy.sizing import split
+from basis_pipeline.strategy.values import TargetPosition, perp
+
+SIZE_STEP = Decimal("0.001")
+
+
+class HedgedStrategyManager(BaseStrategyManager):
+    """``allocation`` maps exchanges to weights; sizes are multiples of ``size_step`` (0.001 base units).
+
+    The perpetual is ``instrument``, by default ``<asset>USDT-PERP``. Perpetuals of the asset under another name are
+    not touched, but count in the delta.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        risk_monitor: Any,
+        position_monitor: PositionSource,
+        equity_calculator: EquitySource,
+    ) -> None:
+        super().__init__(config, risk_monitor, position_monitor, equity_calculator)
+        reading.choice(config, "share_class", ("USDT",))
+        self.instrument = self._instrument(config.get("instrument", f"{self.asset}USDT-PERP"))
+        self.size_step = reading.step(config, "size_step", SIZE_STEP)
+        self.allocation = reading.weights(config, "allocation")
+
+    def hedges(self, holdings: Holdings, delta: Decimal) -> list[TargetPosition]:
+        """Perpetuals that take a delta of the asset away, to within half a step; sizes by allocation.
+
+        One that is open outside the allocation is to be closed.
+        """
+        open_elsewhere = {venue: ZERO for venue, instrument in holdings.perps if instrument == self.instrument}
+        sizes = {**open_elsewhere, **split(subtract(ZERO, delta), self.allocation, self.size_step)}
+        return [perp(venue, self.instrument, size) for venue, size in sizes.items()]
+
+    def _instrument(self, name: object) -> str:
+        try:
+            instrument = parse_instrument(name, "strategy config: instrument")
+        except InputError as error:
+            raise ConfigError(str(error)) from None
+        if instrument.base != self.asset:
+            raise ConfigError(f"strategy config: instrument is {instrument.name}; give a perpetual of {self.asset}")
+        return instrument.name

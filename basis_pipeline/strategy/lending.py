@@ -1,0 +1,38 @@
+"""USDT lent on Aave: all of the fund's equity, less a reserve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from basis_pipeline.domain.numbers import ONE, divide, multiply, subtract
+from basis_pipeline.domain.tokens import WALLET
+from basis_pipeline.strategy import config as reading
+from basis_pipeline.strategy.base import BaseStrategyManager, EquitySource, PositionSource
+from basis_pipeline.strategy.values import TargetPosition, balance
+
+LENT = "aUSDT"
+RESERVE = Decimal("0.02")
+
+
+class UsdtLending(BaseStrategyManager):
+    """``reserve`` (0.02) is the part of equity that stays liquid, for gas and redemptions."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        risk_monitor: Any,
+        position_monitor: PositionSource,
+        equity_calculator: EquitySource,
+    ) -> None:
+        super().__init__(config, risk_monitor, position_monitor, equity_calculator)
+        reading.choice(config, "share_class", ("USDT",))
+        reading.choice(config, "asset", ("USDT",))
+        self.reserve = reading.part(config, "reserve", RESERVE)
+
+    async def get_target_positions(self) -> list[TargetPosition]:
+        """Scaled aUSDT worth equity less the reserve; none while equity is not above zero."""
+        prices = await self.get_prices(("USDT", LENT))
+        lent = multiply(self.size_of(await self.get_fund()), subtract(ONE, self.reserve))
+        return [balance(WALLET, LENT, divide(multiply(lent, prices["USDT"]), prices[LENT]))]

@@ -1,0 +1,60 @@
+"""Staked ETH as collateral of an ETH loan that is staked again, at a target LTV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from basis_pipeline.domain.errors import ConfigError, InputError
+from basis_pipeline.domain.numbers import ONE, divide, multiply, subtract
+from basis_pipeline.domain.tokens import WALLET, TokenKind
+from basis_pipeline.strategy import config as reading
+from basis_pipeline.strategy.base import BaseStrategyManager, EquitySource, PositionSource
+from basis_pipeline.strategy.values import TargetPosition, balance
+
+DEBT = "variableDebtWETH"
+COLLATERAL = "aWeETH"
+RESERVE = Decimal("0.05")
+
+
+class EthLeveragedLoop(BaseStrategyManager):
+    """``target_ltv`` is debt over collateral by value. The loop gets equity less ``reserve`` (0.05 of it).
+
+    The reserve covers gas and whatever else the fund holds, other collateral included. ``collateral`` (aWeETH) is the
+    aToken of a staked ETH. With equity E in the loop, collateral is E / (1 - LTV) and debt the LTV of that.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        risk_monitor: Any,
+        position_monitor: PositionSource,
+        equity_calculator: EquitySource,
+    ) -> None:
+        super().__init__(config, risk_monitor, position_monitor, equity_calculator)
+        reading.choice(config, "share_class", ("ETH",))
+        reading.choice(config, "asset", ("ETH",))
+        self.target_ltv = reading.part(config, "target_ltv")
+        self.reserve = reading.part(config, "reserve", RESERVE)
+        self.collateral = self._collateral(config.get("collateral", COLLATERAL))
+
+    async def get_target_positions(self) -> list[TargetPosition]:
+        """Scaled collateral and scaled debt; both zero while equity is not above zero, so that the loop unwinds."""
+        prices = await self.get_prices(("ETH", self.collateral, DEBT))
+        capital = multiply(self.size_of(await self.get_fund()), subtract(ONE, self.reserve))
+        collateral_usd = divide(multiply(capital, prices["ETH"]), subtract(ONE, self.target_ltv))
+        debt_usd = multiply(collateral_usd, self.target_ltv)
+        return [
+            balance(WALLET, self.collateral, divide(collateral_usd, prices[self.collateral])),
+            balance(WALLET, DEBT, divide(debt_usd, prices[DEBT])),
+        ]
+
+    def _collateral(self, name: object) -> str:
+        try:
+            token = self.registry.token(name, "strategy config: collateral")
+        except InputError as error:
+            raise ConfigError(str(error)) from None
+        if token.kind is not TokenKind.ATOKEN or self.registry.valuation(token.symbol).base != "ETH":
+            raise ConfigError(f"strategy config: collateral is {token.symbol}; give the aToken of a staked ETH")
+        return token.symbol
