@@ -74,10 +74,11 @@ class PriceInterface(Protocol):
     """A venue that can be asked what tokens are worth now.
 
     A plain Decimal is USD per unit as of now. A venue that quotes in another currency, or knows how old its price is,
-    answers ``Quoted``; ``Quote`` counts by its ``price_usd``. What it does not know it leaves out.
+    answers ``Quoted``; ``Quote`` counts by its ``price_usd``. What it does not know it leaves out, and where it knows
+    why, it answers ``Unavailable`` with the reason.
     """
 
-    async def get_prices(self, assets: list[str]) -> Mapping[str, Decimal | Quoted | Quote]:
+    async def get_prices(self, assets: list[str]) -> Mapping[str, Decimal | Quoted | Quote | Unavailable]:
         """Prices by canonical symbol of base tokens."""
         ...
 
@@ -85,8 +86,31 @@ class PriceInterface(Protocol):
 class RateInterface(Protocol):
     """A venue that knows conversion rates; names are those of ``Market.rate``."""
 
-    async def get_rates(self, names: list[str]) -> Mapping[str, Decimal | Rate]:
+    async def get_rates(self, names: list[str]) -> Mapping[str, Decimal | Rate | Unavailable]:
         """Rates by name; what it does not know it leaves out."""
+        ...
+
+
+class MarkInterface(Protocol):
+    """A venue that knows the marks of its perpetuals; a plain Decimal is in the contract's settlement coin."""
+
+    async def get_marks(self, instruments: list[str]) -> Mapping[str, Decimal | Quoted | Quote | Unavailable]:
+        """Marks by canonical instrument without hedge-mode leg; what it does not know it leaves out."""
+        ...
+
+
+SeriesName = tuple[str, str, str]
+"""Venue, symbol and kind of a market series, such as ``("bybit", "ETHUSDT", "spot")``."""
+
+
+class SeriesInterface(Protocol):
+    """A venue that can be asked for single series, which is what configured routes name.
+
+    ``venues`` are those of the series that it tells, where they are others than its own name.
+    """
+
+    async def get_series(self, names: list[SeriesName]) -> Mapping[SeriesName, Quoted | Unavailable]:
+        """The newest value of each series in its own quote currency; rates and indices as they are."""
         ...
 
 

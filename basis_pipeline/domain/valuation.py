@@ -189,6 +189,14 @@ class Sheet:
             column = self._units[token] = _Units(self, token)
         return column
 
+    def marks(self, venue: str, instrument: str) -> _Marks:
+        """The column of a perpetual's marks on its venue."""
+        key = (venue, instrument)
+        column = self._marks.get(key)
+        if column is None:
+            column = self._marks[key] = _Marks(self, *key)
+        return column
+
     def _look_up(self, runs: Sequence[Run], currency: str) -> None:
         """Ask for each column once over all its runs, not run by run: a balance may change every few hours."""
         ranges: dict[_Column, tuple[int, int]] = {}
@@ -211,11 +219,7 @@ class Sheet:
         return column
 
     def _mark(self, holding: Holding) -> _Marks:
-        key = (holding.account, holding.token)
-        column = self._marks.get(key)
-        if column is None:
-            column = self._marks[key] = _Marks(self, *key)
-        return column
+        return self.marks(holding.account, holding.token)
 
     def _gaps(self, run: Run, currency: str) -> list[Missing]:
         """What is missing to value the run."""

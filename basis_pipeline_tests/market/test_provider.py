@@ -97,17 +97,22 @@ class TestWhoIsAsked:
 
     def test_what_one_venue_lacks_is_asked_of_the_next_for_that_token_only(self) -> None:
         binance, bybit = Venue({"ETH": usd("3000")}), Venue({"ETH": usd("9"), "BTC": usd("60000")})
-        okx, wallet = Venue({"ETH": usd("9"), "EIGEN": usd("2")}), Venue({"EIGEN": usd("9"), "KING": usd("8")})
+        okx, wallet = Venue({"ETH": usd("9"), "EIGEN": usd("2")}), Venue({"EIGEN": usd("9"), "ETHFI": usd("8")})
         source = provider(wallet=wallet, okx=okx, bybit=bybit, binance=binance, band=None)
-        assert prices(source, "ETH", "BTC", "EIGEN", "KING") == {
+        assert prices(source, "ETH", "BTC", "EIGEN", "ETHFI") == {
             "ETH": usd("3000"),
             "BTC": usd("60000"),
             "EIGEN": usd("2"),
-            "KING": usd("8"),
+            "ETHFI": usd("8"),
         }
-        assert bybit.asked == [["BTC", "EIGEN", "KING"]]
-        assert okx.asked == [["EIGEN", "KING"]]
-        assert wallet.asked == [["KING"]]
+        assert bybit.asked == [["BTC", "EIGEN", "ETHFI"]]
+        assert okx.asked == [["EIGEN", "ETHFI"]]
+        assert wallet.asked == [["ETHFI"]]
+
+    def test_what_exchanges_list_as_king_is_another_coin(self) -> None:
+        binance, wallet = Venue({"KING": usd("0.01")}), Venue({"KING": usd("8")})
+        assert prices(provider(binance=binance, wallet=wallet), "KING") == {"KING": usd("8")}
+        assert binance.asked == []
 
     def test_the_chain_may_be_called_alchemy(self) -> None:
         assert prices(provider(alchemy=Venue({"KING": usd("8")})), "KING") == {"KING": usd("8")}
@@ -291,10 +296,10 @@ class TestErrors:
             binance=Venue(VenueError("binance: HTTP 451")),
             bybit=Venue(["3000"]),
             okx=Venue(ConnectionError("cut")),
-            wallet=Venue({"KING": usd("0")}),
+            wallet=Venue({"EIGEN": usd("0")}),
         )
         with pytest.raises(MissingPriceError) as caught:
-            prices(source, "ETH", "KING")
+            prices(source, "ETH", "EIGEN")
         before = (
             "binance: binance: HTTP 451",
             "bybit: answered a list, not prices by name",
@@ -302,7 +307,7 @@ class TestErrors:
         )
         assert caught.value.failures == (
             Unavailable("ETH", (*before, "wallet: does not know ETH")),
-            Unavailable("KING", (*before, "wallet: answered 0, not positive")),
+            Unavailable("EIGEN", (*before, "wallet: answered 0, not positive")),
         )
 
     def test_without_any_source_the_error_says_so(self) -> None:
