@@ -7,6 +7,10 @@
     events.py            listening to that channel
     equity_calculator.py EquityCalculator: what is held, valued now
     venue_interfaces.py  what it asks: the ledger's and a reading's holdings, venue by venue
+    equity_monitor.py    EquityMonitor: who needs to know of equity is told when it changed
+    equity_updates.py    what wakes it: the channel of updates
+    monitor_status.py    what it says of itself
+    simulated_time.py    the clock of a backtest that runs it
 
 Belongs here: what keeps state in memory between calls and what talks to Redis. Does not belong here: what an update
 means (``domain``) and what is kept of it (``ledger``).
