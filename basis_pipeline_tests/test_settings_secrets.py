@@ -40,6 +40,18 @@ def load(home: Path, text: str) -> Settings:
         ("BASIS_ETHEREUM__RPC_URLS", f'{{"a": "{SECRET}"}}', "ethereum.rpc_urls: Input should be a valid tuple"),
         ("BASIS_ETHEREUM__RPC_URLS", f'["{SECRET}", 5]', "ethereum.rpc_urls.1: Input should be a valid string"),
         ("BASIS_ETHEREUM", SECRET, "these are set: BASIS_ETHEREUM)"),
+        (
+            "BASIS_ALERTS__CHANNELS__CHAT",
+            f"slack://{SECRET}",
+            "alerts.channels.chat: Input should be a valid dictionary",
+        ),
+        ("BASIS_ALERTS__CHANNELS__CHAT__URLS", f"slack://{SECRET}", "alerts.channels.chat.urls: is not a setting"),
+        (
+            "BASIS_ALERTS__CHANNELS",
+            f'{{"slack://{SECRET}": {{}}}}',
+            "alerts.channels.***.[key]: is no name of a channel",
+        ),
+        ("BASIS_ALERTS", f"slack://{SECRET}", "these are set: BASIS_ALERTS)"),
         ("BASIS_LEDGER", f"postgresql://basis:{SECRET}@localhost", "these are set: BASIS_LEDGER)"),
     ],
 )
@@ -66,6 +78,22 @@ def test_a_variable_in_the_wrong_place_is_named_without_its_value(
         ),
         (f"accounts: {{binance: {{portfolio: p, venue: binance, api_keyy: {SECRET}}}}}", "api_keyy: is not a setting"),
         (f"accounts: {{binance: {SECRET}}}", "accounts.binance: Input should be"),
+        (
+            f"alerts: {{channels: {{chat: {{url: slack://{SECRET}}}}}}}",
+            "Set the environment variable BASIS_ALERTS__CHANNELS__CHAT__URL, or name a file: alerts.channels.chat.url_",
+        ),
+        (
+            f"alerts: {{channels: {{slack://{SECRET}: {{url: x}}}}}}",
+            "alerts.channels.<name>.url: secrets do not belong",
+        ),
+        (
+            f"alerts: {{channels: {{slack://{SECRET}: {{urll: x}}}}}}",
+            "alerts.channels.***.[key]: is no name of a channel",
+        ),
+        (f"alerts: {{channels: {{chat: {{urll: slack://{SECRET}}}}}}}", "alerts.channels.chat.urll: is not a setting"),
+        (f"alerts: {{channels: {{chat: slack://{SECRET}}}}}", "alerts.channels.chat: Input should be"),
+        (f"alerts: {{channels: [slack://{SECRET}]}}", "alerts.channels: Input should be"),
+        (f"alerts: slack://{SECRET}", "alerts: Input should be"),
         (f"accounts: {SECRET}", "accounts: Input should be"),
         (f"accounts: {{binance: {{api_key: '{SECRET}'", "basis.yaml, line 2 is not valid YAML: expected ','"),
         (
@@ -93,11 +121,19 @@ def test_several_nodes_may_be_written_in_one_variable(
 
 
 def test_settings_that_are_printed_hide_their_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("REDIS_URL", "LEDGER__URL", "ETHEREUM__RPC_URLS", "ACCOUNTS__BINANCE__SECRET"):
+    secrets = (
+        "REDIS_URL",
+        "LEDGER__URL",
+        "ETHEREUM__RPC_URLS",
+        "ACCOUNTS__BINANCE__SECRET",
+        "ALERTS__CHANNELS__A__URL",
+    )
+    for variable in secrets:
         monkeypatch.setenv(f"BASIS_{variable}", f"https://{SECRET}")
     settings = load(tmp_path, TERMS + ACCOUNT)
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
     assert settings.accounts["binance"].secret is not None
+    assert settings.alerts.channels["a"].url is not None
 
 
 def test_a_secret_may_lie_in_a_file_whose_path_starts_at_the_config_file(tmp_path: Path) -> None:
@@ -111,3 +147,34 @@ def test_a_secret_may_lie_in_a_file_whose_path_starts_at_the_config_file(tmp_pat
     ):
         with pytest.raises(ConfigError, match=message):
             reveal(None, file, "accounts.okx.api_key", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("channel", "message"),
+    [
+        ("{kinds: [drif]}", "alerts.channels.chat.kinds.0: Input should be 'drift', 'unavailable_venue'"),
+        ("{severity: bad}", "alerts.channels.chat.severity: Input should be 'info', 'warning' or 'error' (got 'bad')"),
+    ],
+)
+def test_what_a_channel_takes_is_checked_against_what_there_is(tmp_path: Path, channel: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"{TERMS}alerts: {{channels: {{chat: {channel}}}}}")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Chat", "2", "a__b", "ops chat"])
+def test_a_channel_has_a_name_that_a_variable_can_hold(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="is no name of a channel; use lower-case letters, digits"):
+        load(tmp_path, f"{TERMS}alerts: {{channels: {{'{name}': {{url_file: a}}}}}}")
+
+
+def test_a_channel_takes_everything_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASIS_ALERTS__CHANNELS__CHAT__URL", "slack://a")
+    monkeypatch.setenv("BASIS_ALERTS__CHANNELS__PAGER__SEVERITY", "error")
+    channels = load(tmp_path, f"{TERMS}alerts: {{channels: {{pager: {{kinds: [drift]}}}}}}").alerts.channels
+    assert {name: (c.severity, c.kinds) for name, c in channels.items()} == {
+        "pager": ("error", ("drift",)),
+        "chat": ("info", ()),
+    }

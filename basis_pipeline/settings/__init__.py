@@ -265,7 +265,8 @@ def _validated(content: dict[str, Any], path: Path) -> Settings:
 def _describe(error: ValidationError, path: Path) -> list[str]:
     lines = []
     for finding in error.errors(include_url=False, include_input=True):
-        key = ".".join(str(part) for part in finding["loc"])
+        # A name that is a URL: written where the name belongs, it may be a secret.
+        key = ".".join("***" if "://" in str(part) else str(part) for part in finding["loc"])
         message = finding["msg"].removeprefix("Value error, ")
         if finding["loc"]:
             message = message.removeprefix(f"{finding['loc'][-1]}: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -10,9 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
+from basis_pipeline.domain.alerts import AlertKind, Severity
 from basis_pipeline.settings.types import CLOSED, Age, Duration, Exact
 
 ShareClass = Literal["USDT", "ETH"]
+_CHANNEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _FLOORS: dict[ShareClass, Decimal] = {"USDT": Decimal(1000), "ETH": Decimal("0.5")}
 
 
@@ -60,8 +63,15 @@ class ChannelSettings(BaseModel):
 
     url: SecretStr | None = None
     url_file: Path | None = None
-    severity: Literal["info", "warning", "error"] = Field(default="warning", description="the least that is sent")
-    kinds: tuple[str, ...] = Field(default=(), description="only these kinds of alerts; empty: all")
+    severity: Severity = Field(default=Severity.INFO, description="the least that is sent")
+    kinds: tuple[AlertKind, ...] = Field(default=(), description="only these kinds of alerts; empty: all")
+
+
+def _channel_name(name: str) -> str:
+    if not _CHANNEL_NAME.fullmatch(name) or "__" in name:
+        # Not repeated: somebody may have written the URL where the name belongs.
+        raise ValueError("is no name of a channel; use lower-case letters, digits and single underscores")
+    return name
 
 
 class AlertSettings(BaseModel):
@@ -69,7 +79,7 @@ class AlertSettings(BaseModel):
 
     model_config = CLOSED
 
-    channels: dict[str, ChannelSettings] = {}
+    channels: dict[Annotated[str, AfterValidator(_channel_name)], ChannelSettings] = {}
     renotify_after: Age = Field(
         default=timedelta(hours=4), description="how long until an alert that still stands is sent again"
     )

@@ -30,7 +30,9 @@ def may_be_secret(place: Sequence[int | str]) -> bool:
             return True
         case ("accounts", _, field, *_):
             return field in ACCOUNT_SECRETS
-        case ("accounts", *_):
+        case ("alerts", "channels", _, "severity" | "kinds" | "url_file", *_):
+            return False
+        case ("accounts", *_) | ("alerts",) | ("alerts", "channels", *_):
             return True
     return False
 
@@ -48,6 +50,12 @@ def _secrets_in(content: Mapping[str, Any]) -> Iterator[str]:
         for field in ACCOUNT_SECRETS if isinstance(account, Mapping) else ():
             if account.get(field) is not None:
                 yield f"accounts.{name}.{field}"
+    alerts = content.get("alerts")
+    channels = alerts.get("channels") if isinstance(alerts, Mapping) else None
+    for name, channel in channels.items() if isinstance(channels, Mapping) else ():
+        if isinstance(channel, Mapping) and channel.get("url") is not None:
+            # Without a name that could be a URL itself.
+            yield f"alerts.channels.{name if str(name).isidentifier() else '<name>'}.url"
 
 
 def reveal(value: SecretStr | None, file: Path | None, key: str, base: Path) -> str:
