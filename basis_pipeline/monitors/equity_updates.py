@@ -15,13 +15,11 @@ from redis.exceptions import RedisError
 
 from basis_pipeline.logs import get_logger
 from basis_pipeline.monitors.monitor_status import UpdatesState
-from basis_pipeline.monitors.publisher import CHANNEL, connect, describe
+from basis_pipeline.monitors.publisher import CHANNEL, connect, describe, pause_s
 
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 5.0
-"""How long until Redis is tried again: twice as long each time, up to a limit."""
 QUIET_S = 5.0
 """After so long without a message Redis is asked whether it is there, and after as long again it counts as away."""
 
@@ -64,7 +62,7 @@ class RedisUpdates:
             finally:
                 self._listening = False
                 await client.aclose()
-            await asyncio.sleep(min(BACKOFF_FIRST_S * 2 ** min(failures, 16), BACKOFF_MAX_S))
+            await asyncio.sleep(pause_s(failures))
             failures += 1
 
     async def _hear(self, channel: PubSub, wake: Callable[[], None]) -> None:

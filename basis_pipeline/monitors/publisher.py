@@ -132,6 +132,12 @@ def describe(error: Exception) -> str:
     return f"Redis cannot be reached ({type(error).__name__})"
 
 
+def pause_s(failures: int) -> float:
+    """How long until Redis is tried again after it failed, and so many times before that."""
+    doublings = min(failures, 16)  # a power without a bound becomes too large for a float
+    return min(BACKOFF_FIRST_S * 2**doublings, BACKOFF_MAX_S)
+
+
 def snapshot_key(portfolio: str, only_one: bool) -> str:
     """Where a portfolio's snapshot is found."""
     return SNAPSHOT_KEY if only_one else f"{SNAPSHOT_KEY}:{portfolio}"
@@ -321,7 +327,7 @@ class Publisher:
 
     async def _failed(self, error: Exception) -> None:
         """Remember, for people, what is wrong, and when to try again."""
-        self._retry_at = time.monotonic() + min(BACKOFF_FIRST_S * 2**self._failures, BACKOFF_MAX_S)
+        self._retry_at = time.monotonic() + pause_s(self._failures)
         self._failures += 1
         self._wake.set()
         reason = describe(error)

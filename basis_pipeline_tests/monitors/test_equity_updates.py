@@ -34,8 +34,6 @@ USD = {"USDT": Decimal(1), "ETH": Decimal(3000)}
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same as in production, sooner."""
-    monkeypatch.setattr(equity_updates, "BACKOFF_FIRST_S", 0.02)
-    monkeypatch.setattr(equity_updates, "BACKOFF_MAX_S", 0.1)
     monkeypatch.setattr(publisher, "WATCH_INTERVAL_S", 0.05)
     monkeypatch.setattr(publisher, "BACKOFF_FIRST_S", 0.02)
     monkeypatch.setattr(publisher, "BACKOFF_MAX_S", 0.1)

@@ -146,6 +146,22 @@ def test_updates_go_on_while_redis_is_gone_and_are_told_when_it_is_back(home: Pa
     run(live(home), work)
 
 
+def test_a_redis_that_was_away_for_hours_is_tried_again_like_any_other(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async def work(monitor: PositionMonitor) -> None:
+        own = monitor._publisher
+        assert own is not None
+        redis_server.kill()
+        own._failures = 5000
+        await monitor.update(gain())
+        assert own._failures > 5000
+        redis_server.start()
+        await until(lambda: not own._failures, "it publishes again")
+
+    run(live(tmp_path), work)
+
+
 def test_a_subscriber_that_stays_sees_every_entry_over_a_redis_that_hangs(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
