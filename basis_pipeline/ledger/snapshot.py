@@ -85,6 +85,36 @@ class LedgerSnapshot:
         ):
             yield from read_entries(rows)
 
+    def recorded_after(self, portfolio: str, sequence: int) -> list[tuple[int, datetime]]:
+        """(sequence, timestamp) of the entries recorded after the sequence, in the order they were recorded."""
+        query = (
+            sa.select(entries.c.sequence, entries.c.timestamp)
+            .where(
+                entries.c.portfolio == portfolio,
+                entries.c.sequence > sequence,
+                entries.c.sequence <= self.state(portfolio).head.sequence,
+            )
+            .order_by(entries.c.sequence)
+        )
+        with reading(self._engine) as connection:
+            return [(row.sequence, row.timestamp) for row in connection.execute(query)]
+
+    def newest_until(self, portfolio: str, instant: datetime) -> int:
+        """The highest sequence among the entries with ``timestamp <= instant``, 0 if there are none."""
+        query = sa.select(sa.func.max(entries.c.sequence)).where(
+            entries.c.portfolio == portfolio,
+            entries.c.sequence <= self.state(portfolio).head.sequence,
+            entries.c.timestamp <= instant,
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar() or 0
+
+    def continues(self, portfolio: str, head: Head) -> bool:
+        """Whether this was the portfolio's head once: not so after a backup was restored and written on."""
+        query = sa.select(entries.c.hash).where(entries.c.portfolio == portfolio, entries.c.sequence == head.sequence)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar() == head.hash
+
     def earliest_after(self, portfolio: str, sequence: int) -> datetime | None:
         """The earliest timestamp among the entries recorded after the sequence; None if there are none."""
         return self._earliest(portfolio, sequence, sa.true())

@@ -1,7 +1,7 @@
 """The code location, assembled in one explicit place for the UI, the commands and the tests.
 
 A backtest has the daily assets on market files. A live home has the same on recorded market observations, and besides
-them reconciliation by hour and the schedules.
+them reconciliation by hour and the schedules. Both have the sensors.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from basis_pipeline.orchestration.reconciliation import reconciliation_assets, v
 from basis_pipeline.orchestration.reconciliation_checks import reconciliation_checks
 from basis_pipeline.orchestration.resources import HomeResource
 from basis_pipeline.orchestration.schedules import live_schedules
+from basis_pipeline.orchestration.sensors import sensors
 from basis_pipeline.settings import Settings, home_path, load_settings
 
 MAX_RUNTIME_SECONDS_TAG = "dagster/max_runtime"
@@ -51,6 +52,7 @@ def build_definitions(home: Path | None = None, pool: str | None = POOL) -> dg.D
             asset_checks=parts.checks,
             jobs=parts.jobs,
             schedules=parts.schedules,
+            sensors=sensors(home, settings, daily_partitions(settings)),
             resources={"home": HomeResource(path=None if home is None else str(home))},
             executor=dg.in_process_executor,
         )

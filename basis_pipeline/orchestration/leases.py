@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
@@ -29,9 +30,15 @@ def held_lease(home: Path, run_id: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def end_abandoned_runs(instance: dg.DagsterInstance, home: Path) -> list[str]:
-    """Report the runs whose process is gone as failed and free what they held; returns their ids."""
-    unfinished = dg.RunsFilter(statuses=[*_BEFORE_THE_LEASE, *_UNDER_THE_LEASE])
+def end_abandoned_runs(
+    instance: dg.DagsterInstance, home: Path, *, updated_before: datetime | None = None
+) -> list[str]:
+    """Report the runs whose process is gone as failed and free what they held; returns their ids.
+
+    ``updated_before``: only of those that have not moved on since. A run that was started a moment ago has not taken
+    its lease yet; give this wherever runs may be starting.
+    """
+    unfinished = dg.RunsFilter(statuses=[*_BEFORE_THE_LEASE, *_UNDER_THE_LEASE], updated_before=updated_before)
     abandoned = [run for run in instance.get_runs(unfinished) if _is_abandoned(run, _lease(home, run.run_id))]
     for run in abandoned:
         instance.report_run_failed(run, "The process of this run ended before it did.")

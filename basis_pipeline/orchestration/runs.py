@@ -16,6 +16,7 @@ from basis_pipeline.home import open_home
 from basis_pipeline.ledger.database import DATABASE_FAILURES
 from basis_pipeline.orchestration.build import build_definitions
 from basis_pipeline.orchestration.days import daily_partitions, range_tags
+from basis_pipeline.orchestration.failures import describe, readable_errors
 from basis_pipeline.orchestration.instance import dagster_home, events_kept_open
 from basis_pipeline.orchestration.jobs import BOOKS
 from basis_pipeline.orchestration.leases import end_abandoned_runs, held_lease
@@ -24,8 +25,6 @@ from basis_pipeline.settings import load_settings
 from basis_pipeline.steps.ports import DayRange, Progress, no_progress
 from basis_pipeline.steps.publishing import collect_garbage
 
-_FAILED_CHECK = "DagsterAssetCheckFailedError"
-"""What a blocking check ends its step with; its findings are told by `failed_checks`."""
 _STORAGE_FAILURES: tuple[type[Exception], ...] = (*DATABASE_FAILURES, OSError)
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -79,9 +78,9 @@ def materialize(home: Path, first: date, last: date, progress: Progress = no_pro
     return RunOutcome(
         run_id,
         result.success,
-        tuple(_errors(result)),
-        tuple(_describe(e) for e in evaluations if e.severity is is_error),
-        tuple(_describe(e) for e in evaluations if e.severity is not is_error),
+        tuple(readable_errors(result.all_events)),
+        tuple(describe(e) for e in evaluations if e.severity is is_error),
+        tuple(describe(e) for e in evaluations if e.severity is not is_error),
     )
 
 
@@ -95,19 +94,3 @@ def _translated(home: Path) -> Iterator[None]:
             f"cannot record the run in {home / 'dagster'}: {getattr(error, 'orig', None) or error}; free disk space or "
             "fix permissions, then run it again (what finished steps published stays)"
         ) from error
-
-
-def _errors(result: dg.ExecuteInProcessResult) -> Iterator[str]:
-    for event in result.all_events:
-        if not event.is_step_failure:
-            continue
-        failed = event.step_failure_data
-        if failed.user_failure_data is not None and failed.user_failure_data.description:
-            yield failed.user_failure_data.description
-        elif failed.error is not None and failed.error.cls_name != _FAILED_CHECK:
-            cause = failed.error.cause or failed.error
-            yield f"{event.step_key}: {cause.message.strip()}"
-
-
-def _describe(evaluation: dg.AssetCheckEvaluation) -> str:
-    return f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}: {evaluation.description}"

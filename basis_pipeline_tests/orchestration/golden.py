@@ -1,4 +1,4 @@
-"""What the code location declares, as text: assets, checks, jobs, schedules and resources; of a backtest, then live.
+"""What the code location declares, as text: assets, checks, jobs, schedules, sensors and resources; then live mode's.
 
 To write the committed list anew: ``python -m basis_pipeline_tests.orchestration.golden``
 """
@@ -74,6 +74,12 @@ def _rest(definitions: dg.Definitions) -> Iterator[str]:
         yield (
             f"schedule {schedule.name} of={schedule.job_name} cron={schedule.cron_schedule} "
             f"zone={schedule.execution_timezone} {schedule.default_status.value}"
+        )
+    for sensor in definitions.sensors or []:
+        asked_for = ",".join(target.job_name for target in sensor.targets)
+        yield (
+            f"sensor   {sensor.name} of={asked_for} every={sensor.minimum_interval_seconds}s "
+            f"{sensor.default_status.value}"
         )
     for name, resource in sorted((definitions.resources or {}).items()):
         yield f"resource {name}: {type(resource).__name__}"

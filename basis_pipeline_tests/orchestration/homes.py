@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from basis_pipeline_tests.builders import START, payload, wallet
 from basis_pipeline_tests.homes import import_file, terms, write_home, write_journal
@@ -28,10 +29,10 @@ def write_market(directory: Path, *, hole: bool) -> Path:
     return directory
 
 
-def write_small_home(home: Path, *, hole: bool = False) -> Path:
+def write_small_home(home: Path, *, hole: bool = False, **more: Any) -> Path:
     """The home with its two journals imported and nothing materialized."""
     market = write_market(home / "market", hole=hole)
-    write_home(home, market, {CASH: terms("USDT", 1000, START), COINS: terms("USDT", 5000, START)})
+    write_home(home, market, {CASH: terms("USDT", 1000, START), COINS: terms("USDT", 5000, START)}, **more)
     file = write_journal(home / "coins.jsonl", [payload("DEPOSIT", wallet("BTC", "2"), minute=5)])
     import_file(home, COINS, file)
     return home
