@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from basis_pipeline.domain.errors import ConfigError
 from basis_pipeline.domain.instants import Clock
@@ -29,10 +30,15 @@ from basis_pipeline.steps.reconciliation import ReconciliationReport, reconcile
 from basis_pipeline.steps.recording import RecordingReport, record_market, wanted_now
 
 if TYPE_CHECKING:
+    from basis_pipeline.market.provider import PriceProvider
     from basis_pipeline.venues.ethereum.chain import Chain
+    from basis_pipeline.venues.ethereum.prices import ChainPrices
 
 MARKETS_FOLDER = "markets"
 """Where in the home the exchanges' contract sizes are kept, so that not every reading asks for them."""
+
+_SHARE_OF_ONE = 0.9
+"""The part of a venue's time to answer that one symbol may take, so that the others are still told."""
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -107,20 +113,25 @@ def _ethereum(home: Home, wallets: Sequence[Account]) -> VenueReader:
     return EthereumReader(addresses, _chain(home))
 
 
-def _chain(home: Home) -> Chain:
-    """The chain as it is configured, read with wallets or without."""
+def _chain(home: Home, answered_within: timedelta | None = None) -> Chain:
+    """The chain as it is configured, read with wallets or without.
+
+    Where it must be ``answered_within`` a time, no node may take more than its share of it, so that the last one still
+    has a chance.
+    """
     from basis_pipeline.venues.ethereum.chain import Chain
 
-    given = home.settings.ethereum
+    given, urls = home.settings.ethereum, rpc_urls(home)
+    timeout = given.request_timeout
     return Chain(
         home.registry,
-        rpc_urls(home),
+        urls,
         home.clock,
         chain_id=given.chain_id,
         block=given.block,
         pool_addresses_provider=given.pool_addresses_provider,
         multicall=given.multicall,
-        request_timeout=given.request_timeout,
+        request_timeout=timeout if answered_within is None else min(timeout, answered_within / len(urls)),
     )
 
 
@@ -176,6 +187,67 @@ async def open_quote_sources(home: Home, held: Sequence[tuple[str, str]] = ()) -
         for source in sources:
             stack.push_async_callback(source.close)
         yield sources
+
+
+@dataclass(frozen=True)
+class _NoChain:
+    """A chain that cannot be asked for prices, because of a setting that is missing or wrong."""
+
+    reason: str
+
+    async def get_prices(self, _assets: list[str]) -> NoReturn:
+        raise ConfigError(self.reason)
+
+    async def get_rates(self, _names: list[str]) -> NoReturn:
+        raise ConfigError(self.reason)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@asynccontextmanager
+async def open_prices(home: Home) -> AsyncIterator[PriceProvider]:
+    """Prices of now from every exchange, which needs no key, and from the chain; closed when the block ends.
+
+    ``prices:`` of the settings says how long a price is kept, how old it may be and by which routes it is asked for.
+    Without a usable node no rate is known and no price in USDT becomes USD; whoever asks is told which setting to mend.
+    """
+    from basis_pipeline.market.live_routes import CHAINLINK
+    from basis_pipeline.market.provider import PriceProvider
+    from basis_pipeline.venues.quotes import exchange_prices
+
+    given = home.settings.prices
+    async with AsyncExitStack() as stack:
+        interfaces: dict[str, Any] = {}
+        for venue in home.routing.exchanges:
+            interfaces[venue] = exchange_prices(venue, home.settings.exchange_gateway, given.timeout * _SHARE_OF_ONE)
+            stack.push_async_callback(interfaces[venue].close)
+        chain = _chain_prices(home)
+        stack.push_async_callback(chain.close)
+        interfaces[WALLET] = chain
+        if not isinstance(chain, _NoChain):
+            interfaces[CHAINLINK] = chain.chainlink
+        prices = PriceProvider(
+            interfaces,
+            home.registry,
+            home.routing,
+            ttl=given.cache,
+            timeout=given.timeout,
+            band=given.band,
+            clock=home.clock,
+        )
+        stack.push_async_callback(prices.close)
+        yield prices
+
+
+def _chain_prices(home: Home) -> ChainPrices | _NoChain:
+    try:
+        chain = _chain(home, home.settings.prices.timeout)
+    except ConfigError as error:
+        return _NoChain(str(error))
+    from basis_pipeline.venues.ethereum.prices import ChainPrices
+
+    return ChainPrices(chain, home.settings.chainlink_feeds())
 
 
 def _base(home: Home) -> Path:

@@ -44,6 +44,13 @@ class Quoted(NamedTuple):
     observed_at: datetime
 
 
+class SeriesValue(NamedTuple):
+    """The newest value of a series and when it was known there; a price is in the currency that its symbol ends in."""
+
+    value: Decimal
+    observed_at: datetime
+
+
 class Unavailable(NamedTuple):
     """No usable answer: what was asked for, and what was tried with the reason each attempt failed."""
 
@@ -109,8 +116,8 @@ class SeriesInterface(Protocol):
     ``venues`` are those of the series that it tells, where they are others than its own name.
     """
 
-    async def get_series(self, names: list[SeriesName]) -> Mapping[SeriesName, Quoted | Unavailable]:
-        """The newest value of each series in its own quote currency; rates and indices as they are."""
+    async def get_series(self, names: list[SeriesName]) -> Mapping[SeriesName, SeriesValue | Unavailable]:
+        """The newest value of each series; what it does not know it leaves out."""
         ...
 
 

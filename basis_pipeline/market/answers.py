@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import VALUE_LIMIT, ZERO
-from basis_pipeline.domain.quotes import AHEAD_MAX, Quote, Quoted, Rate, Unavailable
+from basis_pipeline.domain.quotes import AHEAD_MAX, Quote, Quoted, Rate, SeriesValue, Unavailable
 from basis_pipeline.market.routing import USD
 from basis_pipeline.market.window import describe_span
 
@@ -68,7 +68,7 @@ def _parts(answer: object, in_usd: bool) -> tuple[Any, str, Any]:
             return value, USD, at
         case Quote(price=value, currency=currency, observed_at=at) | Quoted(value, currency, at):
             return value, currency, at
-        case Rate(rate=value, observed_at=at):
+        case Rate(rate=value, observed_at=at) | SeriesValue(value, at):
             return value, "", at
     return answer, "", None
 

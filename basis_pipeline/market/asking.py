@@ -97,4 +97,4 @@ class Asking(NamedTuple):
                 return refused
             expires = min(expires, started + (limit - (now - found.observed_at)).total_seconds())
         known = Known(found.number, step.source, found.observed_at, now, expires)
-        return await subject.accept(name, found.currency, known)
+        return await subject.accept(name, found.currency or step.currency, known)

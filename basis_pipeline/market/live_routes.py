@@ -20,12 +20,16 @@ CHAINLINK = "chainlink"
 
 
 class Step(NamedTuple):
-    """One interface to ask by one of its methods, for ``question``; ``interface`` None: nobody tells of ``source``."""
+    """One interface to ask by one of its methods, for ``question``; ``interface`` None: nobody tells of ``source``.
+
+    ``currency`` is what the question says that a bare number is in (empty: it does not say).
+    """
 
     source: str
     interface: Any
     method: str
     question: Hashable
+    currency: str = ""
 
 
 Route = tuple[Step, ...]
@@ -109,7 +113,7 @@ class LiveRoutes:
         configured = self._routing.routes.get(token)
         if configured is None:
             return by_default
-        found = {(self._routing.split(ref.symbol) or ("", USD))[1] for ref in configured if ref.symbol is not None}
+        found = {self._quote(ref) for ref in configured if ref.symbol is not None}
         return (found | (by_default if any(ref.symbol is None for ref in configured) else set())) - {USD}
 
     def _leads_to(self, token: str, start: str, seen: set[str]) -> bool:
@@ -135,7 +139,11 @@ class LiveRoutes:
         return next((each for each in self._interfaces.values() if venue in getattr(each, "venues", ())), None)
 
     def _series(self, ref: SeriesRef) -> Step:
-        return Step(ref.label, self._owner(ref.venue), "get_series", ref)
+        return Step(ref.label, self._owner(ref.venue), "get_series", ref, self._quote(ref))
+
+    def _quote(self, ref: SeriesRef) -> str:
+        """The currency in which a series of prices is; empty for rates and indices."""
+        return (self._routing.split(ref.symbol or "") or ("", ""))[1]
 
     def _priced(self, token: str, ref: SeriesRef) -> Step:
         return Step(ref.venue, self._owner(ref.venue), "get_prices", token) if ref.symbol is None else self._series(ref)

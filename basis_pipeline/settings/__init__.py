@@ -35,6 +35,7 @@ from basis_pipeline.settings.live import (
     ReconciliationSettings,
     ToleranceSettings,
     canonical_tolerances,
+    chainlink_feeds,
     check_accounts,
 )
 from basis_pipeline.settings.prices import PriceSettings
@@ -152,6 +153,10 @@ class Settings(BaseSettings):
         """How far venues and the ledger may be apart, by the keys of reconciliation."""
         return canonical_tolerances(self.reconciliation.tolerances, self.registry())
 
+    def chainlink_feeds(self) -> dict[str, str]:
+        """Chainlink's feeds by token: the built-in ones of the chain, with those of the settings."""
+        return chainlink_feeds(self.ethereum, self.registry())
+
     def first_day(self) -> date | None:
         """The day of the earliest portfolio's start, None without portfolios."""
         return min((p.start.date() for p in self.portfolios.values()), default=None)
@@ -257,6 +262,7 @@ def _validated(content: dict[str, Any], path: Path) -> Settings:
     settings.registry()
     try:
         settings.tolerances()
+        settings.chainlink_feeds()
     except InputError as error:
         raise ConfigError(f"{path}: {error}") from None
     return settings

@@ -125,6 +125,9 @@ class EthereumSettings(BaseModel):
     pool_addresses_provider: Address = "0x2f39d218133AFaB8F2B819B1066c7E434Ad94E9e"
     multicall: Address = "0xcA11bde05977b3631167028862bE2a173976CA11"
     request_timeout: Age = timedelta(seconds=10)
+    chainlink_feeds: dict[str, Address | None] = Field(
+        default={}, description="Chainlink's USD feeds by token, beside those built in; null: that one is not asked"
+    )
 
 
 class ToleranceSettings(BaseModel):
@@ -151,6 +154,29 @@ class ReconciliationSettings(BaseModel):
     tolerances: dict[str, ToleranceSettings] = Field(
         default={}, description="by `venue:TOKEN`, `venue:INSTRUMENT`, `venue:INSTRUMENT/entry_price` or `venue`"
     )
+
+
+CHAINLINK_FEEDS = {
+    1: {
+        "ETH": "0x5f4eC3Df9cbd43714FE2740f5E3616155c5b8419",
+        "BTC": "0xF4030086522a5bEEa4988F8cA5B36dbC97BeE88c",
+        "USDT": "0x3E7d1eAB13ad0104d2750B8863b489D65364e32D",
+    }
+}
+"""The aggregators that are asked unless the settings say otherwise, by chain id."""
+
+
+def chainlink_feeds(given: EthereumSettings, registry: Registry) -> dict[str, str]:
+    """The aggregators to ask, by canonical token. ``InputError`` for a token that has no price of its own."""
+    found: dict[str, str | None] = dict(CHAINLINK_FEEDS.get(given.chain_id, {}))
+    for name, address in given.chainlink_feeds.items():
+        where = f"ethereum.chainlink_feeds.{name}"
+        symbol = registry.token(name, where).symbol
+        base = registry.valuation(symbol).base
+        if base != symbol:
+            raise InputError(f"{where}: {symbol} is converted to {base} and then priced; give the feed of {base}")
+        found[symbol] = address
+    return {token: address for token, address in found.items() if address is not None}
 
 
 def canonical_tolerances(given: Mapping[str, ToleranceSettings], registry: Registry) -> dict[str, ToleranceSettings]:

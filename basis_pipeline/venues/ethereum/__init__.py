@@ -2,8 +2,9 @@
 
 ``nodes`` speaks JSON-RPC and keeps URLs secret, ``abi`` encodes calls and Multicall3, ``contracts`` finds Aave's
 contracts and checks what the registry says of them, ``batch`` says what is read and what the answers mean, ``queues``
-knows the exit queues of Lido and EtherFi, ``search`` finds the block of a past moment, ``chain`` puts a reading
-together, ``reader`` and ``quotes`` are what others use: wallets, and market data alone.
+knows the exit queues of Lido and EtherFi, ``feeds`` those of Chainlink, ``search`` finds the block of a past moment,
+``chain`` puts a reading together, ``reader``, ``quotes`` and ``prices`` are what others use: wallets, market data to be
+recorded, and the prices of now.
 """
 
 import sys

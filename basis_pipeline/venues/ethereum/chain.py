@@ -25,7 +25,7 @@ from basis_pipeline.domain.observations import Block, Finding, MarketObservation
 from basis_pipeline.domain.tokens import Registry, Token, TokenKind
 from basis_pipeline.logs import get_logger
 from basis_pipeline.venues.ethereum import batch
-from basis_pipeline.venues.ethereum.abi import Answer
+from basis_pipeline.venues.ethereum.abi import Answer, Call
 from basis_pipeline.venues.ethereum.contracts import (
     Contracts,
     checks,
@@ -100,9 +100,14 @@ class Chain:
         self._provider = pool_addresses_provider
         self._head_age_max = head_age_max
         self._contracts: Contracts | None = None
+        self._also: dict[str, Call] = {}
         locked = [token for token in tokens_on_chain(registry) if token.kind is TokenKind.LOCKED]
         self._queues = [_queue(token) for token in locked]
         reserves(registry)
+
+    def also_ask(self, calls: Mapping[str, Call]) -> None:
+        """Make these calls too in every reading from now on; what they say is in its ``answers``, by these names."""
+        self._also.update(calls)
 
     async def prepare(self) -> Contracts:
         """Look the contracts up and check them, unless that is done already.
@@ -260,6 +265,7 @@ class Chain:
         known = batch.series(self.registry, contracts)
         calls = batch.header(contracts, self._provider, self.multicall)
         calls.update({name: one.call for name, one in known.items()})
+        calls.update(self._also)
         for wallet in wallets:
             calls.update(batch.wallet_calls(wallet, self.registry, contracts, self.multicall))
         for queue in self._queues if wallets else ():

@@ -106,7 +106,7 @@ class ExchangeQuotes:
     async def _newest(self, series: WantedSeries) -> MarketObservation | None:
         try:
             symbol = series.symbol.upper()
-            payload = await self._ask(self._dialect.now(symbol, series.kind))
+            payload = await ask(self._connection, self._dialect.now(symbol, series.kind))
             return self._observation(series, self._dialect.read_now(payload, symbol))
         except NotListed as error:
             self._unlisted.append(series)
@@ -121,7 +121,7 @@ class ExchangeQuotes:
         number = max(2, min((venue_time - first) // HOUR + 2, CANDLES_MAX))
         try:
             question = self._dialect.candles(series.symbol.upper(), series.kind, number)
-            candles = self._dialect.read_candles(await self._ask(question))
+            candles = self._dialect.read_candles(await ask(self._connection, question))
         except VenueError as error:
             self._problems.append(f"{self.name} {_label(series)}, hourly closes: {error}")
             return []
@@ -131,16 +131,18 @@ class ExchangeQuotes:
             if candle.closed and first <= candle.end <= venue_time - SETTLED_AFTER
         ]
 
-    async def _ask(self, question: Question) -> Any:
-        try:
-            return (await self._connection.ask(*question)).payload
-        except VenueError as error:
-            if isinstance(error.__context__, ccxt.BadSymbol):
-                raise NotListed(str(error)) from None
-            raise
-
     def _observation(self, series: WantedSeries, told: Told) -> MarketObservation:
         return MarketObservation(self.name, series.symbol, series.kind, told.value, told.at, self._clock())
+
+
+async def ask(connection: Connection, question: Question) -> Any:
+    """The payload that a venue answers; ``NotListed`` when it has no such symbol, ``VenueError`` for all else."""
+    try:
+        return (await connection.ask(*question)).payload
+    except VenueError as error:
+        if isinstance(error.__context__, ccxt.BadSymbol):
+            raise NotListed(str(error)) from None
+        raise
 
 
 def _label(series: WantedSeries) -> str:
