@@ -93,3 +93,7 @@ class ReconciliationError(BasisError):
 
 class PublishingError(BasisError):
     """Redis cannot be reached or does not take what is published; the ledger is not affected."""
+
+
+class DeliveryError(BasisError):
+    """A channel did not take an alert; the message says why and holds no part of the channel's URL."""
