@@ -37,9 +37,14 @@ def total(lines: Iterable[Line]) -> Equity:
     for line in lines:
         sums[line.side] = add(sums[line.side], line.value)
     assets, negative_debts, perps, in_transit, locked = sums.values()
-    equity = add(assets, negative_debts)
+    return of_sides(assets, subtract(ZERO, negative_debts), perps, in_transit, locked)
+
+
+def of_sides(assets: Decimal, debts: Decimal, perps: Decimal, in_transit: Decimal, locked: Decimal) -> Equity:
+    """The totals from the sum of each side's values; ``debts`` is positive."""
+    equity = subtract(assets, debts)
     nav = add(equity, add(perps, add(in_transit, locked)))
-    return Equity(equity, assets, subtract(ZERO, negative_debts), perps, in_transit, locked, nav)
+    return Equity(equity, assets, debts, perps, in_transit, locked, nav)
 
 
 def totals(spans: Iterable[Span], first: int, end: int) -> list[list[Decimal]]:

@@ -31,6 +31,7 @@ VALUE_LIMIT = Decimal(10) ** 20
 
 _STORABLE = "at most 20 digits before the decimal point can be stored"
 _INTEGER_BITS_MAX = 128
+_VALUE_DIGITS = VALUE_LIMIT.adjusted()
 
 add = CONTEXT.add
 subtract = CONTEXT.subtract
@@ -44,10 +45,10 @@ def parse_decimal(value: object, field: str) -> Decimal:
     ``field`` names the input in the error. Floats are refused on purpose: their digits are already lost
     (the position monitor, which must accept them, reads them by their ``repr`` before it comes here).
     """
-    if isinstance(value, bool):
-        raise InputError(f"{field}: {value!r} is not a number; give a decimal string such as '1.25'")
     if isinstance(value, Decimal):
         number = value
+    elif isinstance(value, bool):
+        raise InputError(f"{field}: {value!r} is not a number; give a decimal string such as '1.25'")
     elif isinstance(value, int):
         if value.bit_length() > _INTEGER_BITS_MAX:
             raise InputError(f"{field}: an integer of {value.bit_length()} bits is too large; {_STORABLE}")
@@ -65,7 +66,7 @@ def parse_decimal(value: object, field: str) -> Decimal:
         raise InputError(f"{field}: {value!r:.100} ({type(value).__name__}) is not a number; give a decimal string")
     if not number.is_finite():
         raise InputError(f"{field}: {value!r} is not a finite number")
-    if number and number.copy_abs() >= VALUE_LIMIT:
+    if number.adjusted() >= _VALUE_DIGITS and number:
         raise InputError(f"{field}: {value!r:.100} is too large; {_STORABLE}")
     return number
 
@@ -82,12 +83,12 @@ def decimal_places(number: Decimal) -> int:
 
 def quantize_value(number: Decimal) -> Decimal:
     """Round half even to 18 places: how every line value, price and stored amount is rounded, once."""
-    return number.quantize(VALUE_QUANTUM, context=CONTEXT)
+    return CONTEXT.quantize(number, VALUE_QUANTUM)
 
 
 def quantize_rate(number: Decimal) -> Decimal:
     """Round half even to 27 places: how rates and indices are stored."""
-    return number.quantize(RATE_QUANTUM, context=CONTEXT)
+    return CONTEXT.quantize(number, RATE_QUANTUM)
 
 
 def canonical(number: Decimal) -> str:

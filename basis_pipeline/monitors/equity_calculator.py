@@ -7,27 +7,40 @@ once per line, and every total a sum of lines. For the same holdings and prices 
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any, Protocol, TypeVar, cast
+from decimal import Decimal, localcontext
+from functools import lru_cache, partial
+from itertools import chain
+from operator import methodcaller
+from types import CoroutineType
+from typing import Any, NamedTuple, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from basis_pipeline.domain.equity import by_asset, by_venue, total
+from basis_pipeline.domain.equity import of_sides
 from basis_pipeline.domain.errors import BasisError, InputError, MissingPriceError, VenueError
 from basis_pipeline.domain.instants import Clock
-from basis_pipeline.domain.numbers import ONE, divide, multiply, parse_decimal, quantize_value, subtract
+from basis_pipeline.domain.numbers import CONTEXT, ONE, ZERO, divide, multiply, parse_decimal, quantize_value
 from basis_pipeline.domain.tokens import EXCHANGES, IN_TRANSIT, SHARE_CLASSES, VENUE_ALIASES, WALLET, parse_instrument
-from basis_pipeline.domain.valuation import USD, Line, Side
-from basis_pipeline.monitors.venue_interfaces import Moment, MomentSource, OpenPosition
+from basis_pipeline.domain.valuation import USD
+from basis_pipeline.monitors.venue_interfaces import Moment, MomentSource, OpenPosition, OtherHoldings
 
 Contract = tuple[str, str]
 """(venue, instrument)"""
 
-_Name = TypeVar("_Name", str, Contract)
+_Amounts = list[tuple[str, Decimal]]
+
+
+class _Unit(NamedTuple):
+    """What one unit of an asset is worth, unrounded."""
+
+    usd: Decimal
+    share: Decimal
+
+
+_Units = dict[str, _Unit]
 
 _SPECIFIED = {
     "aave": ("get_a_tokens", "get_debt_tokens"),
@@ -97,27 +110,76 @@ class EquitySnapshot(_Model):
     ledger_sequence: int | None = None
 
 
-@dataclass
+class _Line(NamedTuple):
+    """A position with what it was made of, and its value in share-class currency."""
+
+    asset: str
+    amount: Decimal
+    unit: _Unit
+    value: Decimal
+    position: AssetPosition | DebtPosition
+
+
 class _Holdings:
-    """What one venue said, zeros left out: (side, asset, positive amount; signed under way) and perpetuals."""
+    """What one venue said, zeros left out: positive amounts by asset (signed under way), and perpetuals."""
 
-    venue: str
-    balances: list[tuple[Side, str, Decimal]] = field(default_factory=list)
-    positions: list[tuple[str, OpenPosition]] = field(default_factory=list)
+    __slots__ = ("assets", "debts", "in_transit", "locked", "positions", "venue")
 
-    def add(self, side: Side, amounts: object) -> None:
-        if not isinstance(amounts, Mapping):
-            raise InputError(f"{type(amounts).__name__} is not a mapping from assets to amounts")
-        for asset, given in amounts.items():
-            amount = parse_decimal(given, str(asset))
-            if not amount:
-                continue
-            if side is Side.ASSET and amount < 0:
-                self.balances.append((Side.DEBT, asset, amount.copy_negate()))
-            elif side is Side.DEBT and amount < 0:
-                raise InputError(f"{asset}: a debt of {amount} is negative; debts are told as positive amounts")
+    def __init__(self, venue: str) -> None:
+        self.venue = venue
+        self.assets: _Amounts = []
+        self.debts: _Amounts = []
+        self.locked: _Amounts = []
+        self.in_transit: _Amounts = []
+        self.positions: list[tuple[str, OpenPosition]] = []
+
+    def hold(self, amounts: object) -> None:
+        """What is held; what is negative is owed."""
+        for row in _exact(amounts):
+            if row[1].is_signed():
+                self.debts.append((row[0], row[1].copy_negate()))
             else:
-                self.balances.append((side, asset, amount))
+                self.assets.append(row)
+
+    def owe(self, amounts: object) -> None:
+        """What is owed, told as positive amounts."""
+        for asset, amount in _exact(amounts):
+            if amount.is_signed():
+                raise InputError(f"{asset}: a debt of {amount} is negative; debts are told as positive amounts")
+            self.debts.append((asset, amount))
+
+    def borrow(self, margin: object) -> None:
+        """What a margin account owes. A balance below zero is borrowing, which counts once where it is told of, too."""
+        negative, self.debts = self.debts, []
+        self.owe(_borrowings(margin))
+        if negative:
+            told = {asset for asset, _ in self.debts}
+            self.debts += [debt for debt in negative if debt[0] not in told]
+
+    def move(self, amounts: object) -> None:
+        """What is under way between venues."""
+        self.in_transit += _exact(amounts)
+
+    def hold_others(self, others: OtherHoldings) -> None:
+        """What the specification's methods have no place for."""
+        self.hold(others.assets)
+        self.owe(others.debts)
+        self.locked += _exact(others.locked)
+        self.positions += [(name, held) for name, held in others.positions.items() if held.size]
+
+
+def _exact(amounts: object) -> _Amounts:
+    """The amounts that are not zero."""
+    if not isinstance(amounts, Mapping):
+        raise InputError(f"{type(amounts).__name__} is not a mapping from assets to amounts")
+    return [(asset, amount) for asset, told in amounts.items() if (amount := parse_decimal(told, asset))]
+
+
+_Question = tuple[Callable[[Any], Any], Callable[[_Holdings, Any], None]]
+"""How an interface is asked, and what becomes of its answer."""
+_AWAITABLE = (CoroutineType, Awaitable)
+_Kind = Callable[..., AssetPosition | DebtPosition]
+_asset, _locked, _debt = AssetPosition, partial(AssetPosition, locked=True), DebtPosition
 
 
 class EquityCalculator:
@@ -135,6 +197,8 @@ class EquityCalculator:
         self.venue_interfaces = venue_interfaces
         self.price_provider = price_provider
         self._clock = clock or _utc_now
+        self._units: _Units = {}
+        self._known: dict[tuple[str, _Kind], dict[str, _Line]] = {}
 
     async def calculate_equity(self, share_class: str) -> EquitySnapshot:
         """Everything that is held, valued now.
@@ -148,47 +212,122 @@ class EquityCalculator:
         holdings = await _gather(moment.interfaces)
         units, marks = await self._prices(holdings, share_class)
         as_of = self._clock()
-        lines = [line for held in holdings for line in _lines(held, share_class, units, marks)]
-        equity = total(lines)
-        return EquitySnapshot(
-            timestamp=as_of.timestamp(),
-            as_of=as_of,
-            share_class=share_class,
-            total_equity=equity.total_equity,
-            unrealized_pnl=equity.unrealized_pnl,
-            in_transit=equity.in_transit,
-            locked=equity.locked,
-            nav=equity.nav,
-            assets=[_asset(line) for line in lines if line.side in (Side.ASSET, Side.LOCKED)],
-            debts=[_debt(line) for line in lines if line.side == Side.DEBT],
-            equity_by_venue=by_venue(lines),
-            equity_by_asset=by_asset(lines),
-            ledger_sequence=moment.ledger_sequence,
+        return EquitySnapshot.model_validate(
+            {
+                "timestamp": as_of.timestamp(),
+                "as_of": as_of,
+                "share_class": share_class,
+                "ledger_sequence": moment.ledger_sequence,
+                **self._valued(holdings, units, marks),
+            }
         )
 
     async def _moment(self) -> Moment:
-        if _offers(self.venue_interfaces, "moment"):
+        if _offers(type(self.venue_interfaces), "moment"):
             return await cast(MomentSource, self.venue_interfaces).moment()
         return Moment(self.venue_interfaces, None)
 
     async def _prices(
         self, holdings: Sequence[_Holdings], share_class: str
-    ) -> tuple[Mapping[str, Decimal], Mapping[Contract, Decimal]]:
-        """USD per unit of everything held, and the marks of the perpetuals."""
-        assets = {asset for held in holdings for _, asset, _ in held.balances}
+    ) -> tuple[_Units, Mapping[Contract, Decimal]]:
+        """What a unit of everything held is worth, and the marks of the perpetuals."""
+        wanted = {
+            asset for held in holdings for asset, _ in chain(held.assets, held.debts, held.locked, held.in_transit)
+        }
         contracts = [(held.venue, name) for held in holdings for name, _ in held.positions]
-        assets |= {parse_instrument(name).quote for _, name in contracts} - {USD}
-        if not assets and not contracts:
+        coins = {parse_instrument(name).quote for _, name in contracts}
+        if not wanted and not coins:
             return {}, {}
-        wanted = sorted({*assets, share_class})
-        units = await self.price_provider.get_prices(wanted)
+        wanted |= coins - {USD}
+        wanted.add(share_class)
+        prices = await self.price_provider.get_prices(list(wanted))
         marks = await self._marks(contracts) if contracts else {}
-        missing = _unusable(wanted, units) + [f"{venue} {name}" for venue, name in _unusable(contracts, marks)]
+        missing = sorted(asset for asset in wanted if not _usable(asset, prices.get(asset)))
+        missing += [f"{venue} {name}" for venue, name in contracts if not _usable(name, marks.get((venue, name)))]
         if missing:
             raise MissingPriceError(
                 f"no usable price for {', '.join(missing)}; equity cannot be told without", tuple(missing)
             )
-        return units, marks
+        used = {asset: prices[asset] for asset in wanted}
+        if USD in coins:
+            used[USD] = ONE
+        return self._in_share_class(used, share_class), marks
+
+    def _in_share_class(self, prices: Mapping[str, Decimal], share_class: str) -> _Units:
+        """Units by asset; where prices did not change, those of the last time."""
+        before, share = self._units, _Unit(prices[share_class], ONE)
+        if before.get(share_class) == share:
+            share = before[share_class]
+        else:
+            before = {}
+        units = {share_class: share}
+        for asset, price in prices.items():
+            known = before.get(asset)
+            if asset != share_class:
+                units[asset] = known if known and known.usd == price else _Unit(price, divide(price, share.usd))
+        self._units = units
+        return units
+
+    def _valued(
+        self, holdings: Iterable[_Holdings], units: _Units, marks: Mapping[Contract, Decimal]
+    ) -> dict[str, Any]:
+        """Positions and figures of a snapshot. Each line is rounded once, and every figure is a sum of lines."""
+        assets: list[_Line] = []
+        debts: list[_Line] = []
+        waiting: list[_Line] = []
+        by_venue: dict[str, Decimal] = {}
+        by_asset: dict[str, Decimal] = {}
+        owned = owed = profit = under_way = locked = ZERO
+        with localcontext(CONTEXT):
+            for held in holdings:
+                venue = held.venue
+                if held.assets or held.debts:
+                    assets_here = self._lines(venue, _asset, held.assets, units)
+                    debts_here = self._lines(venue, _debt, held.debts, units)
+                    owned_here, owed_here = _sum(assets_here), _sum(debts_here)
+                    by_venue[venue] = owned_here - owed_here
+                    assets += assets_here
+                    debts += debts_here
+                    owned += owned_here
+                    owed += owed_here
+                if held.locked:
+                    lines = self._lines(venue, _locked, held.locked, units)
+                    waiting += lines
+                    locked += _sum(lines)
+                if held.in_transit:
+                    under_way += _sum(self._lines(venue, _asset, held.in_transit, units))
+                for name, position in held.positions:
+                    unit = units[parse_instrument(name).quote]
+                    profit += quantize_value((marks[venue, name] - position.entry_price) * position.size * unit.share)
+            for line in assets:
+                by_asset[line.asset] = by_asset.get(line.asset, ZERO) + line.value
+            for line in debts:
+                by_asset[line.asset] = by_asset.get(line.asset, ZERO) - line.value
+        figures = of_sides(owned, owed, profit, under_way, locked)
+        return {
+            "total_equity": figures.total_equity,
+            "unrealized_pnl": figures.unrealized_pnl,
+            "in_transit": figures.in_transit,
+            "locked": figures.locked,
+            "nav": figures.nav,
+            "assets": [line.position for line in chain(assets, waiting)],
+            "debts": [line.position for line in debts],
+            "equity_by_venue": by_venue,
+            "equity_by_asset": by_asset,
+        }
+
+    def _lines(self, venue: str, kind: _Kind, amounts: _Amounts, units: _Units) -> list[_Line]:
+        """The amounts valued. What did not change, nor what a unit of it is worth, is not valued again."""
+        known = self._known.setdefault((venue, kind), {})
+        lines = []
+        for asset, amount in amounts:
+            line, unit = known.get(asset), units[asset]
+            if line is None or line.unit is not unit or line.amount != amount:
+                usd, value = quantize_value(multiply(amount, unit.usd)), quantize_value(multiply(amount, unit.share))
+                position = kind(asset=asset, amount=amount, venue=venue, value_usd=usd, value=value)
+                line = known[asset] = _Line(asset, amount, unit, value, position)
+            lines.append(line)
+        return lines
 
     async def _marks(self, contracts: list[Contract]) -> Mapping[Contract, Decimal]:
         get_marks = getattr(self.price_provider, "get_marks", None)
@@ -201,88 +340,125 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _unusable(wanted: Iterable[_Name], found: Mapping[_Name, Decimal]) -> list[_Name]:
-    """The names without a positive price. ``InputError`` for a price that is not exact."""
-    missing = []
-    for name in wanted:
-        price = found.get(name)
-        if price is not None and not isinstance(price, Decimal):
-            raise InputError(f"price of {name}: {price!r} is a {type(price).__name__}; give a Decimal")
-        if price is None or not price.is_finite() or price <= 0:
-            missing.append(name)
-    return missing
+def _usable(name: str, price: object) -> bool:
+    """Whether it is a positive price. ``InputError`` for one that is not exact."""
+    if price is None:
+        return False
+    if not isinstance(price, Decimal):
+        raise InputError(f"price of {name}: {price!r} is a {type(price).__name__}; give a Decimal")
+    return price.is_finite() and price > 0
 
 
 async def _gather(interfaces: Mapping[str, Any]) -> list[_Holdings]:
-    """What all venues hold, asked at the same time; ``VenueError`` names those that failed."""
-    venues = list(interfaces)
-    answers = await asyncio.gather(*(_ask(venue, interfaces[venue]) for venue in venues), return_exceptions=True)
-    found = [answer for answer in answers if isinstance(answer, _Holdings)]
-    failed = {v: answer for v, answer in zip(venues, answers, strict=True) if isinstance(answer, BaseException)}
-    if failed:
-        told = "; ".join(f"{venue}: {_describe(error)}" for venue, error in failed.items())
-        raise VenueError(f"{told}; equity cannot be told without") from next(iter(failed.values()))
-    return found
+    """What all venues hold; ``VenueError`` names each that failed.
+
+    They are asked one after the other until one has to wait. At that moment all that are left are asked as well, each
+    in a task of its own: where nobody waits, tasks would cost more than the answers.
+    """
+    answers: dict[str, _Holdings] = {}
+    failures: dict[str, VenueError] = {}
+    left = deque(interfaces)
+
+    async def ask(venue: str) -> None:
+        try:
+            answers[venue] = await _ask(venue, interfaces[venue])
+        except VenueError as error:
+            failures[venue] = error
+
+    async with asyncio.TaskGroup() as tasks:
+
+        def ask_all() -> None:
+            while left:
+                tasks.create_task(ask(left.popleft()))
+
+        as_soon_as_one_waits = asyncio.get_running_loop().call_soon(ask_all)
+        try:
+            while left:
+                await ask(left.popleft())
+        finally:
+            as_soon_as_one_waits.cancel()
+    if failures:
+        failed = [failures[venue] for venue in interfaces if venue in failures]
+        raise VenueError(f"{'; '.join(map(str, failed))}; equity cannot be told without") from failed[0].__cause__
+    return [answers[venue] for venue in interfaces]
 
 
-def _describe(error: BaseException) -> str:
+async def _ask(venue: str, interface: Any) -> _Holdings:
+    """What the venue holds, or ``VenueError`` with its name. It is someone else's code, so that anything may fail."""
+    held, kind = _Holdings(venue), cast(Any, type(interface))
+    try:
+        for question, take in _questions(venue, kind):
+            answer = question(interface)
+            take(held, await answer if isinstance(answer, _AWAITABLE) else answer)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise VenueError(f"{venue}: was cancelled from within") from error
+    except Exception as error:
+        raise VenueError(f"{venue}: {_describe(error)}") from error
+    return held
+
+
+def _describe(error: Exception) -> str:
     """Our own errors as they are; of others only the kind, because their text may hold an address with a key."""
     return str(error) if isinstance(error, BasisError) else f"failed with {type(error).__name__}"
 
 
-async def _ask(venue: str, interface: Any) -> _Holdings:
-    held = _Holdings(venue)
+@lru_cache(maxsize=256)
+def _questions(venue: str, interface: type) -> tuple[_Question, ...]:
+    """What is asked of an interface, and what becomes of each answer.
+
+    The venues of the specification are asked its methods for them, whatever else a plain interface has. An object that
+    answers to any name would be asked for all, so that only what its class has counts.
+    """
     name = VENUE_ALIASES.get(venue, venue)
+    beside = _offers(interface, "get_other_holdings")
     if name in EXCHANGES:
-        held.add(Side.ASSET, await _answer(interface.get_spot_balances()))
-        held.add(Side.DEBT, _borrowings(await _answer(interface.get_margin_info())))
+        found = [_question("get_spot_balances", _Holdings.hold), _question("get_margin_info", _Holdings.borrow)]
     elif name in (WALLET, IN_TRANSIT):
-        side = Side.IN_TRANSIT if name == IN_TRANSIT else Side.ASSET
-        held.add(side, await _answer(interface.get_balances()))
+        found = [_question("get_balances", _Holdings.move if name == IN_TRANSIT else _Holdings.hold)]
     else:
-        await _ask_protocol(held, interface)
-    if _offers(interface, "get_other_holdings"):
-        others = await _answer(interface.get_other_holdings())
-        held.add(Side.ASSET, others.assets)
-        held.add(Side.DEBT, others.debts)
-        held.add(Side.LOCKED, others.locked)
-        held.positions += [(name, position) for name, position in others.positions.items() if position.size]
-    return held
+        specified = _SPECIFIED.get(venue, ())
+        freely = beside or not specified
+        found = []
+        if "get_a_tokens" in specified or (freely and _offers(interface, "get_a_tokens")):
+            found.append(_question("get_a_tokens", _Holdings.hold))
+        if "get_debt_tokens" in specified or (freely and _offers(interface, "get_debt_tokens")):
+            found.append(_question("get_debt_tokens", _Holdings.owe))
+        if _offers(interface, "get_lst_balances"):
+            found.append(_question("get_lst_balances", _Holdings.hold))
+        elif "get_lst_balance" in specified or (freely and _offers(interface, "get_lst_balance")):
+            found.append((_one_staking_token, _Holdings.hold))
+        if not found:
+            raise InputError(
+                "has neither get_a_tokens nor get_debt_tokens nor get_lst_balance; nothing can be asked of it"
+            )
+    if beside:
+        found.append(_question("get_other_holdings", _Holdings.hold_others))
+    return tuple(found)
 
 
-async def _ask_protocol(held: _Holdings, interface: Any) -> None:
-    """The venues of the specification are asked its methods for them, whatever else a plain interface has."""
-    specified = _SPECIFIED.get(held.venue, ())
-    freely = not specified or _offers(interface, "get_other_holdings")
-
-    def due(method: str) -> bool:
-        return method in specified or (freely and _offers(interface, method))
-
-    several = _offers(interface, "get_lst_balances")
-    if not (several or any(map(due, ("get_a_tokens", "get_debt_tokens", "get_lst_balance")))):
-        raise InputError("has neither get_a_tokens nor get_debt_tokens nor get_lst_balance; nothing can be asked of it")
-    if due("get_a_tokens"):
-        held.add(Side.ASSET, await _answer(interface.get_a_tokens()))
-    if due("get_debt_tokens"):
-        held.add(Side.DEBT, await _answer(interface.get_debt_tokens()))
-    if several:
-        held.add(Side.ASSET, await _answer(interface.get_lst_balances()))
-    elif due("get_lst_balance") and (balance := await _answer(interface.get_lst_balance())):
-        held.add(Side.ASSET, {await _answer(interface.get_lst_token()): balance})
+def _question(method: str, take: Callable[[_Holdings, Any], None]) -> _Question:
+    return methodcaller(method), take
 
 
-def _offers(interface: Any, method: str) -> bool:
-    """Whether its class has the method. An object that answers to any name would otherwise be asked for all."""
-    return callable(getattr(type(interface), method, None))
+async def _one_staking_token(interface: Any) -> dict[str, Any]:
+    balance = await _answer(interface.get_lst_balance())
+    return {await _answer(interface.get_lst_token()): balance} if balance else {}
 
 
 async def _answer(answer: Any) -> Any:
     """The answer of a method that may or may not be a coroutine, as in the specification."""
-    return await answer if inspect.isawaitable(answer) else answer
+    return await answer if isinstance(answer, _AWAITABLE) else answer
 
 
-def _borrowings(margin: Any) -> object:
-    """What is borrowed by asset: all of ``borrowings`` where it is told, else the one that the specification has."""
+def _offers(interface: type, method: str) -> bool:
+    return callable(getattr(interface, method, None))
+
+
+def _borrowings(margin: object) -> object:
+    """What is borrowed by asset."""
     if not isinstance(margin, Mapping):
         raise InputError(f"get_margin_info: {type(margin).__name__} is not a mapping")
     if "borrowings" in margin:
@@ -295,52 +471,5 @@ def _borrowings(margin: Any) -> object:
     return {margin["borrowed_asset"]: amount}
 
 
-def _lines(
-    held: _Holdings, share_class: str, units: Mapping[str, Decimal], marks: Mapping[Contract, Decimal]
-) -> Iterable[Line]:
-    """Each holding as the pipeline's line: a debt's value is negative, a perpetual's its unrealized profit."""
-    for side, asset, amount in held.balances:
-        signed = amount.copy_negate() if side is Side.DEBT else amount
-        yield _line(held.venue, asset, side, amount, signed, asset, share_class, units)
-    for name, position in held.positions:
-        profit = multiply(subtract(marks[held.venue, name], position.entry_price), position.size)
-        coin = parse_instrument(name).quote
-        yield _line(held.venue, name, Side.PERP, position.size, profit, coin, share_class, units)
-
-
-def _line(
-    venue: str,
-    name: str,
-    side: Side,
-    amount: Decimal,
-    worth: Decimal,
-    coin: str,
-    share_class: str,
-    units: Mapping[str, Decimal],
-) -> Line:
-    """The line of ``worth`` units of ``coin``."""
-    price = ONE if coin == USD else units[coin]
-    in_share_class = ONE if coin == share_class else divide(price, units[share_class])
-    usd, value = quantize_value(multiply(worth, price)), quantize_value(multiply(worth, in_share_class))
-    return Line(venue, venue, name, coin, side.value, amount, ONE, price, usd, value)
-
-
-def _asset(line: Line) -> AssetPosition:
-    return AssetPosition(
-        asset=line.token,
-        amount=line.amount,
-        venue=line.venue,
-        locked=line.side == Side.LOCKED,
-        value_usd=line.value_usd,
-        value=line.value,
-    )
-
-
-def _debt(line: Line) -> DebtPosition:
-    return DebtPosition(
-        asset=line.token,
-        amount=line.amount,
-        venue=line.venue,
-        value_usd=line.value_usd.copy_negate(),
-        value=line.value.copy_negate(),
-    )
+def _sum(lines: Iterable[_Line]) -> Decimal:
+    return sum([line.value for line in lines], ZERO)
