@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-TOPICS = ("startup", "engine", "rows", "ledger", "updates", "reconciliation", "one_day", "dagster_cost")
+TOPICS = ("startup", "engine", "rows", "ledger", "updates", "reacting", "reconciliation", "one_day", "dagster_cost")
 SLOW = "dagster_cost"
 
 
