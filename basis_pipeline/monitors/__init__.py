@@ -9,6 +9,7 @@
     venue_interfaces.py  what it asks: the ledger's and a reading's holdings, venue by venue
     equity_monitor.py    EquityMonitor: who needs to know of equity is told when it changed
     equity_updates.py    what wakes it: the channel of updates
+    ledger_updates.py    what wakes it where there is no Redis
     monitor_status.py    what it says of itself
     simulated_time.py    the clock of a backtest that runs it
 
