@@ -196,7 +196,7 @@ class EquityCalculator:
     ) -> None:
         self.venue_interfaces = venue_interfaces
         self.price_provider = price_provider
-        self._clock = clock or _utc_now
+        self.clock = clock or _utc_now
         self._units: _Units = {}
         self._known: dict[tuple[str, _Kind], dict[str, _Line]] = {}
 
@@ -211,7 +211,7 @@ class EquityCalculator:
         moment = await self._moment()
         holdings = await _gather(moment.interfaces)
         units, marks = await self._prices(holdings, share_class)
-        as_of = self._clock()
+        as_of = self.clock()
         return EquitySnapshot.model_validate(
             {
                 "timestamp": as_of.timestamp(),
@@ -241,7 +241,7 @@ class EquityCalculator:
         wanted |= coins - {USD}
         wanted.add(share_class)
         prices = await self.price_provider.get_prices(list(wanted))
-        marks = await self._marks(contracts) if contracts else {}
+        marks = await marks_of(self.price_provider, contracts) if contracts else {}
         missing = sorted(asset for asset in wanted if not _usable(asset, prices.get(asset)))
         missing += [f"{venue} {name}" for venue, name in contracts if not _usable(name, marks.get((venue, name)))]
         if missing:
@@ -329,11 +329,13 @@ class EquityCalculator:
             lines.append(line)
         return lines
 
-    async def _marks(self, contracts: list[Contract]) -> Mapping[Contract, Decimal]:
-        get_marks = getattr(self.price_provider, "get_marks", None)
-        if get_marks is None:
-            return {}
-        return cast("Mapping[Contract, Decimal]", await get_marks(contracts))
+
+async def marks_of(source: PriceSource, contracts: list[Contract]) -> Mapping[Contract, Decimal]:
+    """Marks by contract, none from a source of prices that has no marks."""
+    get_marks = getattr(source, "get_marks", None)
+    if get_marks is None:
+        return {}
+    return cast("Mapping[Contract, Decimal]", await get_marks(contracts))
 
 
 def _utc_now() -> datetime:
