@@ -135,7 +135,7 @@ def describe(error: Exception) -> str:
 def pause_s(failures: int) -> float:
     """How long until Redis is tried again after it failed, and so many times before that."""
     doublings = min(failures, 16)  # a power without a bound becomes too large for a float
-    return min(BACKOFF_FIRST_S * 2**doublings, BACKOFF_MAX_S)
+    return min(BACKOFF_FIRST_S * 2.0**doublings, BACKOFF_MAX_S)
 
 
 def snapshot_key(portfolio: str, only_one: bool) -> str:
