@@ -46,6 +46,10 @@ class Observed(NamedTuple):
     fetched_at: datetime
 
 
+_NEVER = (ZERO, -math.inf)
+"""What is not ready, and has always been expired."""
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -92,6 +96,8 @@ class PriceProvider:
         self._routes = LiveRoutes(venue_interfaces, self._routing)
         self._asking = Asking(timeout, ttl, monotonic, clock)
         self._flights = Flights(monotonic)
+        self._monotonic = monotonic
+        self._ready: dict[str, tuple[Decimal, float]] = {}
         limit = self._routing.age_limit
         self._price = Subject(self._accept_price, limit, in_usd=True)
         self._rate = Subject(_accept_rate, limit, in_usd=False)
@@ -106,6 +112,10 @@ class PriceProvider:
         """
         if isinstance(assets, str):
             raise InputError(f"assets: {assets!r} is one name; give a list of names")
+        assets = list(assets)
+        ready = self._ready_prices(assets)
+        if ready is not None:
+            return ready
         valuations = {asset: self._registry.valuation(asset) for asset in assets}
         bases = {asset: self._routing.priced_as(valuation.base) for asset, valuation in valuations.items()}
         parts = await asyncio.gather(
@@ -122,10 +132,20 @@ class PriceProvider:
                 gaps.append(_gap(asset, failed))
             else:
                 # What is known, not the outcome: a token's price rests on the price of USDT that is there now.
-                price = quantize_value(self._flights.known[bases[asset]].value)
-                rates = [quantize_rate(self._flights.known[name].value) for name in valuation.rate_names]
+                known = [self._flights.known[name] for name in (*valuation.rate_names, bases[asset])]
+                rates, price = [quantize_rate(each.value) for each in known[:-1]], quantize_value(known[-1].value)
                 prices[asset] = multiply(reduce(multiply, rates), price) if rates else price
+                self._ready[asset] = prices[asset], min(each.expires for each in known)
         _refuse_gaps("price", gaps)
+        return prices
+
+    def _ready_prices(self, assets: list[str]) -> dict[str, Decimal] | None:
+        """The prices that were worked out before, where nothing that they rest on has expired since."""
+        now, prices = self._monotonic(), {}
+        for asset in assets:
+            prices[asset], expires = self._ready.get(asset, _NEVER)
+            if now >= expires:
+                return None
         return prices
 
     async def get_marks(self, contracts: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Decimal]:

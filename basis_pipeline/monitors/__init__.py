@@ -7,6 +7,7 @@
     events.py            listening to that channel
     equity_calculator.py EquityCalculator: what is held, valued now
     venue_interfaces.py  what it asks: the ledger's and a reading's holdings, venue by venue
+    equity.py            calculators of a home, put together, and what drift is worth
     equity_monitor.py    EquityMonitor: who needs to know of equity is told when it changed
     equity_updates.py    what wakes it: the channel of updates
     ledger_updates.py    what wakes it where there is no Redis
