@@ -11,6 +11,7 @@
     equity_monitor.py    EquityMonitor: who needs to know of equity is told when it changed
     equity_updates.py    what wakes it: the channel of updates
     ledger_updates.py    what wakes it where there is no Redis
+    watching.py          one made as the settings of a home want it
     monitor_status.py    what it says of itself
     simulated_time.py    the clock of a backtest that runs it
 

@@ -168,6 +168,14 @@ class EquityMonitor:
         with suppress(RuntimeError):  # the event loop was closed meanwhile, and everything in it has ended
             run.loop.call_soon_threadsafe(run.end, _callback.get())
 
+    async def ended(self) -> None:
+        """Wait until it is not running any more; not for its callbacks to call. ``MonitorError`` in another loop."""
+        run = self._run
+        if run is not None:
+            if run.loop is not asyncio.get_running_loop():
+                raise MonitorError("ended: the monitor runs in another event loop; wait for it there")
+            await run.over.wait()
+
     def wake(self) -> None:
         """Something changed: calculate at once, or right after the calculation under way. From any thread.
 
