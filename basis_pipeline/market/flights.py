@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from basis_pipeline.domain.quotes import Unavailable
 from basis_pipeline.market.answers import Known, Outcome
 
 Fetch = Callable[[list[str]], Awaitable[dict[str, Outcome]]]
@@ -43,7 +44,7 @@ class Flights:
             self._flights |= dict.fromkeys(unknown, task)
         if flights:
             await asyncio.wait(set(flights.values()))  # unlike gather, this leaves them alone when it is cancelled
-        return outcomes | {name: task.result()[name] for name, task in flights.items()}
+        return outcomes | {name: _outcome(name, task) for name, task in flights.items()}
 
     async def close(self) -> None:
         """End what is under way."""
@@ -61,3 +62,9 @@ class Flights:
     def _land(self, task: asyncio.Task[dict[str, Outcome]]) -> None:
         # Not at the end of the flight: one that is cancelled before its first step never gets there.
         self._flights = {name: each for name, each in self._flights.items() if each is not task}
+
+
+def _outcome(name: str, flight: asyncio.Task[dict[str, Outcome]]) -> Outcome:
+    if flight.cancelled():
+        return Unavailable(name, ("closed before there was an answer",))
+    return flight.result()[name]

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from basis_pipeline.domain.errors import InputError, MissingPriceError, UnknownNameError, VenueError
 from basis_pipeline.domain.numbers import multiply
-from basis_pipeline.domain.quotes import Quote, Quoted, Rate, Unavailable
+from basis_pipeline.domain.quotes import Quote, Quoted, Rate, SeriesValue, Unavailable
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY
 from basis_pipeline.domain.valuation import Run, Sheet, describe_balance
-from basis_pipeline.market.provider import PriceProvider
-from basis_pipeline.market.routing import Routing
+from basis_pipeline.market.provider import Observed, PriceProvider
+from basis_pipeline.market.routing import Routing, SeriesRef
 
 NOW = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
 
@@ -27,11 +27,22 @@ NOW = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
 class Venue:
     """An interface that answers what it was given, and remembers what it was asked."""
 
-    def __init__(self, prices: object = None, rates: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        prices: object = None,
+        rates: Mapping[str, object] | None = None,
+        marks: Mapping[str, object] | None = None,
+        series: Mapping[tuple[str, str, str], object] | None = None,
+        venues: tuple[str, ...] = (),
+    ) -> None:
         self.prices = {} if prices is None else prices
         self.rates = rates or {}
+        self.marks = marks or {}
+        self.series = series or {}
+        self.venues = venues
         self.asked: list[list[str]] = []
         self.asked_rates: list[list[str]] = []
+        self.asked_marks: list[list[str]] = []
         self.gate: asyncio.Event | None = None
 
     async def get_prices(self, assets: list[str]) -> Any:
@@ -45,6 +56,13 @@ class Venue:
     async def get_rates(self, names: list[str]) -> Any:
         self.asked_rates.append(names)
         return self.rates
+
+    async def get_marks(self, instruments: list[str]) -> Any:
+        self.asked_marks.append(instruments)
+        return self.marks
+
+    async def get_series(self, _names: list[tuple[str, str, str]]) -> Any:
+        return self.series
 
 
 class Time:
@@ -524,3 +542,241 @@ class TestComparison:
         okx = Venue({"ETH": usd("3300")})
         assert compared(provider(binance=Venue({"ETH": usd("3000")}), okx=okx, band=None), "ETH") == []
         assert okx.asked == []
+
+
+def marks(source: PriceProvider, *contracts: tuple[str, str]) -> dict[tuple[str, str], Decimal]:
+    return asyncio.run(source.get_marks(contracts))
+
+
+def marks_told(source: PriceProvider, *contracts: tuple[str, str]) -> str:
+    """The message of the error, which is due."""
+    with pytest.raises(MissingPriceError) as caught:
+        marks(source, *contracts)
+    return str(caught.value)
+
+
+PERP = "ETHUSDT-PERP"
+ON_BINANCE, ON_OKX = ("binance", PERP), ("okx", PERP)
+
+
+class TestMarks:
+    def test_each_contract_has_the_mark_of_its_own_venue_to_the_last_digit(self) -> None:
+        binance = Venue(marks={PERP: in_usdt("3000.123456789012345678901"), "BTCUSDT-PERP": usd("60000")})
+        okx = Venue(marks={PERP: in_usdt("3001")})
+        found = marks(provider(binance=binance, okx=okx), ON_BINANCE, ON_OKX, ("binance", "BTCUSDT-PERP"))
+        assert found == {
+            ON_BINANCE: usd("3000.123456789012345678901"),
+            ON_OKX: usd("3001"),
+            ("binance", "BTCUSDT-PERP"): usd("60000"),
+        }
+        assert binance.asked_marks == [[PERP, "BTCUSDT-PERP"]]
+
+    def test_legs_and_other_spellings_share_the_mark_of_their_contract(self) -> None:
+        binance = Venue(marks={PERP: in_usdt("3000")})
+        asked = [("binance", f"{PERP}:LONG"), ("binance", f"{PERP}:SHORT"), ("Binance", "ETH/USDT:USDT"), ON_BINANCE]
+        assert marks(provider(binance=binance), *asked) == dict.fromkeys(asked, usd("3000"))
+        assert binance.asked_marks == [[PERP]]
+
+    def test_no_other_venue_answers_for_it(self) -> None:
+        venues = {"binance": Venue(), "okx": Venue(marks={PERP: in_usdt("3000")})}
+        with pytest.raises(MissingPriceError) as caught:
+            marks(provider(**venues), ON_BINANCE, ON_OKX, ("bybit", f"{PERP}:LONG"))
+        assert caught.value.failures == (
+            Unavailable("binance ETHUSDT-PERP", ("binance: does not know ETHUSDT-PERP",)),
+            Unavailable("bybit ETHUSDT-PERP:LONG", ("bybit: nobody who is asked live tells of it",)),
+        )
+        assert str(caught.value).startswith("no mark of binance ETHUSDT-PERP: binance: does not know ETHUSDT-PERP; no")
+
+    @pytest.mark.parametrize(
+        ("answer", "reason"),
+        [
+            (usd("0"), "answered 0, not positive"),
+            (usd("-3"), "answered -3, not positive"),
+            (3000.5, "a float; only a Decimal is exact"),
+            (usd("1e-19"), "below the smallest price"),
+            (in_usdt("3000", timedelta(hours=3)), "2026-11-01T07:30:00Z is 3 h old (limit 2 h)"),
+            (in_usdt("3000", -timedelta(hours=3)), "is in the future"),
+            (Quoted(usd("3000"), "USDC", NOW), "quotes USDC, but the contract settles in USDT"),
+            (Quoted(usd("3000"), "USD", NOW), "quotes USD, but the contract settles in USDT"),
+            (Unavailable(PERP, ("HTTP 503",)), "binance: HTTP 503"),
+        ],
+    )
+    def test_what_cannot_be_used_is_told(self, answer: object, reason: str) -> None:
+        assert reason in marks_told(provider(binance=Venue(marks={PERP: answer})), ON_BINANCE)
+
+    def test_a_quote_counts_by_its_price_in_the_settlement_coin(self) -> None:
+        quote = Quote(usd("2997"), usd("3000"), "USDT", "x", NOW)
+        assert marks(provider(binance=Venue(marks={PERP: quote})), ON_BINANCE) == {ON_BINANCE: usd("3000")}
+
+    def test_age_limits_go_by_the_instrument(self) -> None:
+        routing = Routing(max_age_by_name={PERP: timedelta(minutes=1)})
+        venue = Venue(marks={PERP: in_usdt("3000", timedelta(minutes=2))})
+        assert "2 min old (limit 1 min)" in marks_told(provider(routing=routing, binance=venue), ON_BINANCE)
+
+    def test_a_mark_answers_for_its_time_to_live(self) -> None:
+        time, binance = Time(), Venue(marks={PERP: usd("3000")})
+        source = provider(time, binance=binance)
+        marks(source, ON_BINANCE)
+        time.go(seconds=29.9)
+        marks(source, ON_BINANCE)
+        assert len(binance.asked_marks) == 1
+        time.go(seconds=0.1)
+        marks(source, ON_BINANCE)
+        assert len(binance.asked_marks) == 2
+
+    def test_calls_at_the_same_time_share_one_request(self) -> None:
+        binance = Venue(marks={PERP: usd("3000")})
+        source = provider(binance=binance)
+
+        async def ask() -> None:
+            answers = await asyncio.gather(*(source.get_marks([ON_BINANCE]) for _ in range(20)))
+            assert answers == [{ON_BINANCE: usd("3000")}] * 20
+
+        asyncio.run(ask())
+        assert binance.asked_marks == [[PERP]]
+
+    def test_a_configured_route_replaces_the_contract_s_own_venue(self) -> None:
+        refs = (SeriesRef("bybit", "ETHUSDT", "perp"), SeriesRef("binance", "ETHUSDT", "spot"))
+        routing = Routing(marks={f"okx:{PERP}": refs})
+        spot = Venue(series={refs[1]: SeriesValue(usd("2999"), NOW)})
+        venues = {"okx": Venue(marks={PERP: usd("1")}), "bybit": Venue(marks={PERP: usd("3000")}), "binance": spot}
+        assert marks(provider(routing=routing, **venues), ON_OKX) == {ON_OKX: usd("3000")}
+        venues["bybit"] = Venue()
+        assert marks(provider(routing=routing, **venues), ON_OKX) == {ON_OKX: usd("2999")}
+
+    def test_a_configured_route_in_another_coin_is_refused(self) -> None:
+        ref = SeriesRef("binance", "ETHUSDC", "spot")
+        spot = Venue(series={ref: SeriesValue(usd("2999"), NOW)})
+        message = marks_told(provider(routing=Routing(marks={f"okx:{PERP}": (ref,)}), binance=spot), ON_OKX)
+        assert message == (
+            "no mark of okx ETHUSDT-PERP: binance ETHUSDC spot: quotes USDC, but the contract settles in USDT"
+        )
+
+    @pytest.mark.parametrize("contract", [("kraken", PERP), ("okx", "ETH"), ("okx", "ETH/USD:ETH")])
+    def test_names_that_there_are_none_of_are_refused(self, contract: tuple[str, str]) -> None:
+        with pytest.raises(UnknownNameError):
+            marks(provider(), contract)
+
+    def test_nothing_asked_is_nothing_answered(self) -> None:
+        assert marks(provider()) == {}
+
+
+class TestConfiguredRoutes:
+    def test_series_are_asked_of_who_tells_them_in_the_configured_order(self) -> None:
+        refs = (SeriesRef("modelled", "KINGUSD", "spot"), SeriesRef("lido", "KINGUSD", "oracle"))
+        chain = Venue({"KING": usd("9")}, series={refs[1]: SeriesValue(usd("8"), NOW)}, venues=("aave_oracle", "lido"))
+        assert prices(provider(routing=Routing(routes={"KING": refs}), wallet=chain), "KING") == {"KING": usd("8")}
+        chain.series = {}
+        message = told(provider(routing=Routing(routes={"KING": refs}), wallet=chain), "KING")
+        assert message == (
+            "no price of KING: modelled KINGUSD spot: nobody who is asked live tells of it; "
+            "lido KINGUSD oracle: does not know lido:KINGUSD:oracle"
+        )
+
+    def test_a_venue_alone_is_asked_for_its_own_price(self) -> None:
+        routing = Routing(routes={"ETH": (SeriesRef("okx"),)})
+        venues = {"binance": Venue({"ETH": usd("1")}), "okx": Venue({"ETH": usd("3000")})}
+        assert prices(provider(routing=routing, **venues), "ETH") == {"ETH": usd("3000")}
+        assert venues["binance"].asked == []
+
+    def test_a_route_for_one_token_leaves_the_others_together(self) -> None:
+        routing = Routing(routes={"ETH": (SeriesRef("okx"),)})
+        binance = Venue({"BTC": usd("60000"), "EIGEN": usd("2")})
+        found = prices(provider(routing=routing, binance=binance, okx=Venue({"ETH": usd("3")})), "ETH", "BTC", "EIGEN")
+        assert found == {"ETH": usd("3"), "BTC": usd("60000"), "EIGEN": usd("2")}
+        assert binance.asked == [["BTC", "EIGEN"]]
+
+    def test_a_price_in_another_token_is_converted_by_that_token_s_price(self) -> None:
+        ref = SeriesRef("binance", "EIGENETH", "spot")
+        binance = Venue({"ETH": in_usdt("3000")}, series={ref: SeriesValue(usd("0.001"), NOW)})
+        source = provider(
+            routing=Routing(routes={"EIGEN": (ref,)}), binance=binance, wallet=Venue({"USDT": usd("0.999")})
+        )
+        assert prices(source, "EIGEN", "ETH") == {"EIGEN": usd("2.997"), "ETH": usd("2997")}
+
+    def test_routes_that_come_back_to_the_token_end_in_an_error_and_not_in_waiting(self) -> None:
+        in_btc, in_eth = SeriesRef("binance", "ETHBTC", "spot"), SeriesRef("binance", "BTCETH", "spot")
+        routing = Routing(routes={"ETH": (in_btc,), "BTC": (in_eth,)})
+        values = {in_btc: SeriesValue(usd("0.05"), NOW), in_eth: SeriesValue(usd("20"), NOW)}
+
+        async def ask() -> str:
+            source = provider(routing=routing, binance=Venue(series=values))
+            with pytest.raises(MissingPriceError) as caught:
+                await asyncio.wait_for(source.get_prices(["ETH", "BTC"]), 5)
+            return str(caught.value)
+
+        message = asyncio.run(ask())
+        assert "quotes BTC, which is not converted to USD here" in message
+        assert "quotes ETH, which is not converted to USD here" in message
+
+    def test_usdc_is_priced_in_usdt_as_other_coins_are(self) -> None:
+        venues = {"okx": Venue({"USDC": in_usdt("1.001")}), "wallet": Venue({"USDT": usd("0.999")})}
+        ref = SeriesRef("binance", "ETHUSDC", "spot")
+        venues["binance"] = Venue(series={ref: SeriesValue(usd("3000"), NOW)})
+        source = provider(routing=Routing(routes={"ETH": (ref,)}), **venues)
+        assert prices(source, "ETH") == {"ETH": usd("3000") * usd("1.001") * usd("0.999")}
+
+    def test_a_traded_rate_counts_where_it_is_configured(self) -> None:
+        ref = SeriesRef("bybit", "WEETHETH", "spot")
+        routing = Routing(conversions={"lst:weETH": (ref,)})
+        bybit = Venue({"ETH": usd("3000")}, series={ref: SeriesValue(usd("1.03"), NOW)})
+        wallet = Venue(rates=RATES)
+        assert prices(provider(routing=routing, bybit=bybit, wallet=wallet), "weETH") == {"weETH": usd("3090")}
+        assert wallet.asked_rates == []
+
+    def test_the_rate_of_a_token_whose_balance_grows_is_one(self) -> None:
+        routing = Routing(rebasing=("weETH",))
+        wallet = Venue({"ETH": usd("3000")}, {"lst:weETH": usd("7")})
+        assert prices(provider(routing=routing, wallet=wallet), "weETH") == {"weETH": usd("3000")}
+
+
+class TestChainlink:
+    def test_chainlink_answers_after_the_chain_s_own_oracle(self) -> None:
+        chainlink = Venue({"ETH": usd("3001"), "USDT": usd("0.998")})
+        source = provider(wallet=Venue({"ETH": usd("3000")}), chainlink=chainlink, band=None)
+        assert prices(source, "ETH", "USDT") == {"ETH": usd("3000"), "USDT": usd("0.998")}
+        assert chainlink.asked == [["USDT"]]
+
+    def test_both_oracles_of_usdt_are_compared(self) -> None:
+        source = provider(wallet=Venue({"USDT": usd("1")}), chainlink=Venue({"USDT": usd("0.95")}))
+        assert compared(source, "USDT") == [("USDT", "wallet", "chainlink", "0.05")]
+
+    def test_an_interface_says_why_it_has_no_answer(self) -> None:
+        reasons = Unavailable("ETH", ("latestRoundData() reverted",))
+        message = told(provider(chainlink=Venue({"ETH": reasons})), "ETH")
+        assert message == "no price of ETH: chainlink: latestRoundData() reverted"
+
+
+class TestWhatAPriceRestsOn:
+    def test_source_venue_time_and_time_of_asking_are_known_of_each(self) -> None:
+        time = Time()
+        binance = Venue({"ETH": in_usdt("3000", timedelta(minutes=5))}, marks={PERP: usd("3001")})
+        source = provider(time, binance=binance, wallet=Venue({"USDT": usd("0.999")}, {"lst:weETH": usd("1.04")}))
+        time.go(seconds=5)
+        prices(source, "weETH")
+        marks(source, ON_BINANCE)
+        asked = NOW + timedelta(seconds=5)
+        assert source.observed == (
+            Observed("ETH", usd("2997"), "binance", NOW - timedelta(minutes=5), asked),
+            Observed("USDT", usd("0.999"), "wallet", None, asked),
+            Observed("binance:ETHUSDT-PERP", usd("3001"), "binance", None, asked),
+            Observed("lst:weETH", usd("1.04"), "wallet", None, asked),
+        )
+
+
+class TestClosing:
+    def test_closing_ends_requests_and_comparisons_that_are_under_way(self) -> None:
+        async def act() -> None:
+            binance, okx = Venue({"ETH": usd("3000")}), Venue({"ETH": usd("3000")})
+            okx.gate = asyncio.Event()
+            source = provider(binance=binance, okx=okx)
+            await source.get_prices(["ETH"])
+            binance.gate = asyncio.Event()
+            waiting = asyncio.ensure_future(source.get_prices(["BTC"]))
+            await turns()
+            await source.close()
+            with pytest.raises(MissingPriceError, match="no price of BTC: closed before there was an answer"):
+                await asyncio.wait_for(waiting, 5)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        asyncio.run(act())
