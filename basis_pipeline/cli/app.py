@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from basis_pipeline import __version__
 from basis_pipeline.cli import exits
-from basis_pipeline.cli.commands import care, events, journal, live, look, project, start
+from basis_pipeline.cli.commands import alerts, care, events, journal, live, look, project, start
 from basis_pipeline.cli.options import HOME_HELP, given_home
 from basis_pipeline.cli.output import complain, note
 from basis_pipeline.domain.errors import BasisError
@@ -116,6 +116,7 @@ app.command("sql", rich_help_panel=_EQUITY)(look.sql)
 app.command("doctor", rich_help_panel=_LIVE)(live.doctor)
 app.command("reconcile", rich_help_panel=_LIVE)(live.reconcile)
 app.command("status", rich_help_panel=_LIVE)(live.status)
+app.command("alerts", rich_help_panel=_LIVE)(alerts.alerts)
 
 app.command("verify", rich_help_panel=_CARE)(care.verify)
 app.command("backup", rich_help_panel=_CARE)(care.backup)

@@ -40,6 +40,10 @@ def _examine_home(home: Home) -> Iterator[Finding]:
     yield from _guarded("market data", home, _recorded if home.live else _files)
     yield from _guarded("prices", home, _routes)
     yield from _guarded("warehouse", home, _warehouse)
+    if home.settings.alerts.channels:
+        from basis_pipeline.alerts.delivery import examine_channels
+
+        yield from examine_channels(home)
 
 
 def _guarded(subject: str, home: Home, look: Callable[[Home], Finding | None]) -> Iterator[Finding]:

@@ -8,5 +8,6 @@ computing any number (the steps do), reading options or writing to a terminal (t
     equity.py     equity by portfolio, venue, asset or underlying
     positions.py  what the ledger says is held
     reconciliation.py  what reconciling came to, by key or by account
+    alerts.py     what needs a person, and the channels that alerts do not reach
     status.py     how each portfolio's ledger, projection and publishing stand
 """

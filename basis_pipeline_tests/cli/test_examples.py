@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from typer.testing import CliRunner
 
 from basis_pipeline.cli.app import app
 from basis_pipeline.cli.options import EXAMPLES
+from basis_pipeline.domain.alerts import Alert, AlertKind, Severity
+from basis_pipeline.home import open_home
+from basis_pipeline.ledger.alerts import raise_alerts
 from basis_pipeline_tests.cli.builders import (
     JOURNAL,
     ROOT,
@@ -22,6 +26,7 @@ from basis_pipeline_tests.cli.builders import (
     write_journal,
 )
 from basis_pipeline_tests.live_homes import live_home
+from basis_pipeline_tests.rigs.receivers import webhook
 
 SERVES = "ui"
 BEGINS = ("init", "demo")
@@ -57,11 +62,23 @@ def test_every_example_works(command: str, request: pytest.FixtureRequest, monke
         books: Basis = request.getfixturevalue("books")
         if command in ("equity", "sql"):
             books("rebuild")
+        if command == "alerts":
+            request.getfixturevalue("alerting")
     monkeypatch.chdir(directory)
     write_journal(directory / "january.jsonl.gz", JOURNAL)
     write_journal(directory / "february.jsonl.gz", funding(3))
     for example in EXAMPLES[command]:
         run_example(example, directory)
+
+
+@pytest.fixture
+def alerting(books: Basis, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The books have four alerts that stand, and a channel that works."""
+    found = [Alert(AlertKind.FAILED_RUN, Severity.ERROR, f"job-{n}", f"job-{n} failed", "") for n in range(4)]
+    with webhook() as hook, open_home(books.home) as home:
+        monkeypatch.setenv("BASIS_ALERTS__CHANNELS__CHAT__URL", hook.url())
+        raise_alerts(home.ledger.engine, found, home.clock())
+        yield
 
 
 @pytest.mark.parametrize("command", NEEDS_VENUES)

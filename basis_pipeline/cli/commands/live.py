@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from basis_pipeline.cli import exits
+from basis_pipeline.cli.commands.alerts import tell_standing
 from basis_pipeline.cli.homes import chosen_portfolios
 from basis_pipeline.cli.options import FormatOption, HomeOption, OnlyPortfolioOption, examples
 from basis_pipeline.cli.output import Format, counted, emit, finding, note, say, warn
@@ -159,6 +160,7 @@ def status(*, portfolio: OnlyPortfolioOption = None, form: FormatOption = Format
         records = latest_reconciliations(opened.ledger.engine)
         accounts = accounts_report.accounts(configured, records, opened.clock(), brief=form is Format.TABLE)
         portfolios = portfolios_report.portfolios(opened, names)
+        tell_standing(opened)
     if form is not Format.TABLE:
         emit(portfolios_report.joined(portfolios, accounts), form)
         return
