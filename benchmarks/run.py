@@ -8,7 +8,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-TOPICS = ("startup", "engine", "rows", "ledger", "updates", "reacting", "reconciliation", "one_day", "dagster_cost")
+TOPICS = (
+    "startup",
+    "engine",
+    "rows",
+    "ledger",
+    "updates",
+    "equity_now",
+    "reacting",
+    "reconciliation",
+    "one_day",
+    "dagster_cost",
+)
 SLOW = "dagster_cost"
 
 

@@ -63,6 +63,11 @@ class PositionState:
         self._restatements = 0
         self._texts: dict[int, str] = {}
 
+    @property
+    def book(self) -> Book:
+        """What is held, not to be changed by others."""
+        return self._book
+
     def begin(self, share_class: str, capital: Decimal, moment: datetime) -> None:
         """The capital as it will be, for a portfolio that is not in the ledger yet."""
         self._replace(Book({(WALLET, share_class): capital}))

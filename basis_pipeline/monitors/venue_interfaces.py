@@ -7,6 +7,7 @@ hold amounts only; prices come from a price provider.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -20,6 +21,7 @@ from basis_pipeline.domain.positions import PerpPosition
 from basis_pipeline.domain.tokens import EXCHANGES, IN_TRANSIT, WALLET, Registry, TokenKind
 from basis_pipeline.domain.valuation import Holding, Side, describe_balance, describe_book, describe_position
 from basis_pipeline.ledger.ledger import Ledger
+from basis_pipeline.monitors.state import PositionState
 
 
 class OpenPosition(NamedTuple):
@@ -184,14 +186,33 @@ def ledger_interfaces(
 
     ``UnknownNameError`` when the ledger does not have the portfolio by the time it is asked.
     """
+    return LedgerInterfaces(_Books(ledger, portfolio, registry, clock), registry)
 
-    def book() -> tuple[Sequence[Holding], int]:
-        snapshot = ledger.snapshot()
-        until = snapshot.state(portfolio).last_timestamp if clock is None else clock()
-        found = snapshot.book_at(portfolio, until)
-        return describe_book(found.book, registry), found.sequence
 
-    return LedgerInterfaces(book, registry)
+class _Books:
+    """A portfolio's holdings and the sequence they stand on. Between two calls only what is new is read."""
+
+    def __init__(self, ledger: Ledger, portfolio: str, registry: Registry, clock: Clock | None) -> None:
+        self._ledger = ledger
+        self._portfolio = portfolio
+        self._registry = registry
+        self._clock = clock
+        self._state = PositionState(portfolio)
+        self._newest: tuple[Sequence[Holding], int] = ((), 0)
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self) -> tuple[Sequence[Holding], int]:
+        with self._one_at_a_time:
+            until = None if self._clock is None else self._clock()
+            self._state.catch_up(self._ledger)
+            last = self._state.timestamp
+            if last is None or (until is not None and until < last):
+                snapshot = self._ledger.snapshot()
+                found = snapshot.book_at(self._portfolio, until or snapshot.state(self._portfolio).last_timestamp)
+                return describe_book(found.book, self._registry), found.sequence
+            if self._newest[1] != self._state.sequence:
+                self._newest = describe_book(self._state.book, self._registry), self._state.sequence
+            return self._newest
 
 
 def reading_interfaces(readings: Iterable[Reading], registry: Registry) -> dict[str, Any]:
