@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from basis_pipeline.orchestration.days import days_of
-from basis_pipeline.orchestration.failures import failure, readable_failures
+from basis_pipeline.orchestration.failures import MISSING_PRICES, failure, readable_failures
 from basis_pipeline.orchestration.metadata import day_metadata, markdown_table, run_metadata, table_metadata
 from basis_pipeline.orchestration.resources import HomeResource
 from basis_pipeline.steps import balance_changes, equity, positions
@@ -119,7 +119,8 @@ def table_asset(
                 report = projection.step(ports, days_of(context))
             except EquityIncomplete as incomplete:
                 _record_complete_days(context, incomplete)
-                raise failure(incomplete, {"gaps": _gaps_table(incomplete)}) from incomplete
+                missing = dg.MetadataValue.json({name: list(lines) for name, lines in incomplete.by_portfolio.items()})
+                raise failure(incomplete, {"gaps": _gaps_table(incomplete), MISSING_PRICES: missing}) from incomplete
         yield from _results(context, report)
 
     return assets

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from basis_pipeline.orchestration.alerting import alerts_job
 from basis_pipeline.orchestration.assets import LEDGER, MARKET_DATA, POOL, PROJECTIONS, source_assets, table_asset
 from basis_pipeline.orchestration.checks import check_steps
 from basis_pipeline.orchestration.days import daily_partitions
@@ -72,7 +73,7 @@ def _backtest(settings: Settings, pool: str | None) -> _Parts:
     return _Parts(
         assets=[*source_assets(_ledger_kind(settings), live=False), *tables],
         checks=check_steps(live=False),
-        jobs=[_job(BOOKS, "Every table, for a day or a range of days in one run.", tables)],
+        jobs=[_job(BOOKS, "Every table, for a day or a range of days in one run.", tables), alerts_job()],
         schedules=[],
     )
 
@@ -97,6 +98,7 @@ def _live(home: Path | None, settings: Settings, pool: str | None) -> _Parts:
                 30 * MINUTE,
             ),
             maintenance_job(),
+            alerts_job(),
         ],
         schedules=live_schedules(home, settings, days),
     )

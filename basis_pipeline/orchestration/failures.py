@@ -9,6 +9,8 @@ import dagster as dg
 
 from basis_pipeline.domain.errors import BasisError, LedgerError, LedgerMovedError, VenueError, WarehouseError
 
+MISSING_PRICES = "missing prices"
+"""Under which a failure keeps what could not be valued, by portfolio, for the alerts."""
 _RETRIES_MAX = 1
 _RETRY_DELAY_S = 5
 _FAILED_CHECK = "DagsterAssetCheckFailedError"

@@ -1,4 +1,4 @@
-"""The names of the jobs, which schedules, commands and tests share, and the one job that materializes nothing."""
+"""The names of the jobs, which schedules, commands and tests share, and the job that tidies up."""
 
 # ruff: noqa: I002 - Dagster compares the annotation of `context` with its classes; as text it would refuse it.
 
@@ -11,6 +11,7 @@ BOOKS = "materialize_books"
 RECONCILIATION = "hourly_reconciliation"
 PROJECTION = "hourly_projection"
 MAINTENANCE = "daily_maintenance"
+ALERTS = "send_alerts"
 
 
 def maintenance_job() -> dg.JobDefinition:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -20,12 +20,12 @@ from basis_pipeline.domain.alerts import AlertKind, stale_projection
 from basis_pipeline.domain.instants import DAY, day_start, iso
 from basis_pipeline.home import Home
 from basis_pipeline.ledger import publications
-from basis_pipeline.ledger.alerts import raise_alerts, resolve
+from basis_pipeline.ledger.alerts import alerts_listed, raise_alerts, resolve
 from basis_pipeline.ledger.snapshot import Head, LedgerSnapshot
+from basis_pipeline.orchestration.asking import ended_at, short, unfinished_runs
 from basis_pipeline.orchestration.days import days_of_run, range_tags
 from basis_pipeline.orchestration.failures import errors_of_run
 from basis_pipeline.orchestration.jobs import BOOKS, PROJECTION
-from basis_pipeline.orchestration.leases import end_abandoned_runs
 from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.staleness import Touched, touched_days
 
@@ -34,15 +34,6 @@ STARTED_BY_TAG = "basis/started_by"
 SENSOR = "balance_change_sensor"
 _ASSET_JOB = "__ASSET_JOB"
 """What Dagster calls the job of assets that somebody chose in the UI."""
-_UNFINISHED = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-_ABANDONED_AFTER = timedelta(minutes=1)
-"""A run that takes longer than this to take its lease has no process any more."""
 _ENTRIES, _GAPS = "equity", "equity that lacks a portfolio"
 """What the alert is about, for days that entries touch and for days that could not be valued."""
 
@@ -124,6 +115,7 @@ def decide(
     targets = _targets(snapshot, touched, "" if home.live else market)
     verdict = _judge(home, instance, days, touched, targets)
     alerted = _tell(ports, instance, verdict, {target.subject for target in targets}, seen)
+    _end_missing_prices(ports, touched)
     after = Seen(
         mark,
         verdict.settled,
@@ -158,16 +150,16 @@ def _judge(
         heads = ", ".join(f"{name} #{head.sequence}" for name, head in sorted(touched.heads.items()))
         return _Verdict(None, f"every published day shows all entries: {heads}", True)
     settings, now = home.settings.sensors, home.clock()
-    unfinished = _unfinished(instance, home, now)
+    underway = _recalculating(instance, home)
     said: list[str] = []
     given_up: list[tuple[Target, _Tried]] = []
     for target in targets:
-        running = next((run for run, covered in unfinished if _overlap(covered, target.days)), None)
+        running = next((run for run, covered in underway if _overlap(covered, target.days)), None)
         tried = _tried(instance, target)
-        again = None if tried.last is None else _ended(tried.last) + settings.retry_after
+        again = None if tried.last is None else ended_at(tried.last) + settings.retry_after
         if running is not None or tried.active is not None:
             run = running or tried.active
-            said.append(f"{target.why}: run {_short(run)} ({run.job_name}, {run.status.value}) is on it" if run else "")
+            said.append(f"{target.why}: run {short(run)} ({run.job_name}, {run.status.value}) is on it" if run else "")
         elif tried.attempts >= settings.attempts:
             given_up.append((target, tried))
             said.append(
@@ -175,7 +167,7 @@ def _judge(
                 f"`basis materialize --from {target.days.first} --to {target.days.last}`, starts again"
             )
         elif again is not None and now < again:
-            last = "" if tried.last is None else _short(tried.last.dagster_run)
+            last = "" if tried.last is None else short(tried.last.dagster_run)
             said.append(
                 f"{target.why}: attempt {tried.attempts} (run {last}) failed; the next one is due at {iso(again)}"
             )
@@ -244,20 +236,13 @@ def _tried(instance: dg.DagsterInstance, target: Target) -> _Tried:
     active = next((run for run in runs if not run.is_finished or run.is_complete_and_waiting_to_retry), None)
     attempts = max((int(run.tags.get(ATTEMPT_TAG, "1")) for run in runs), default=0)
     ended = [record for record in records if record.dagster_run.is_finished]
-    return _Tried(attempts, active, max(ended, key=_ended, default=None))
+    return _Tried(attempts, active, max(ended, key=ended_at, default=None))
 
 
-def _ended(record: dg.RunRecord) -> datetime:
-    return record.update_timestamp if record.end_time is None else datetime.fromtimestamp(record.end_time, UTC)
-
-
-def _unfinished(instance: dg.DagsterInstance, home: Home, now: datetime) -> list[tuple[dg.DagsterRun, DayRange]]:
-    """The runs that are recalculating days or are about to, whoever asked for them; without those that died."""
-    if not instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED), limit=1):
-        return []
-    end_abandoned_runs(instance, home.path, updated_before=now - _ABANDONED_AFTER)
+def _recalculating(instance: dg.DagsterInstance, home: Home) -> list[tuple[dg.DagsterRun, DayRange]]:
+    """The runs that are recalculating days or are about to, whoever asked for them."""
     found = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+    for run in unfinished_runs(instance, home):
         if run.job_name in (BOOKS, PROJECTION, _ASSET_JOB):
             with suppress(ValueError):  # of hours, not days
                 days = days_of_run(run.tags)
@@ -268,10 +253,6 @@ def _unfinished(instance: dg.DagsterInstance, home: Home, now: datetime) -> list
 
 def _overlap(one: DayRange, other: DayRange) -> bool:
     return one.first <= other.last and other.first <= one.last
-
-
-def _short(run: dg.DagsterRun) -> str:
-    return run.run_id[:8]
 
 
 def _tell(
@@ -295,6 +276,13 @@ def _tell(
         elif stands:
             resolve(engine, AlertKind.STALE_PROJECTION, [subject], now)
     return alerted
+
+
+def _end_missing_prices(ports: Ports, touched: Touched) -> None:
+    """The alerts about portfolios that could not be valued end once no published day lacks them."""
+    engine = ports.ledger.engine
+    standing = {a.alert.subject for a in alerts_listed(engine) if a.alert.kind is AlertKind.MISSING_PRICE}
+    resolve(engine, AlertKind.MISSING_PRICE, standing.intersection(touched.heads) - touched.lacking, ports.clock())
 
 
 def _reason(instance: dg.DagsterInstance, given_up: Sequence[tuple[Target, _Tried]]) -> str:

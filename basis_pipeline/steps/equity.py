@@ -43,11 +43,13 @@ class Gap(NamedTuple):
 class EquityIncomplete(MissingPriceError):
     """Some portfolio-days could not be valued. What could be was published: see ``report``.
 
-    ``failures`` lists every ``Gap``; ``failed_days`` the days on which at least one portfolio is missing.
+    ``failures`` lists every ``Gap``; ``failed_days`` the days on which at least one portfolio is missing;
+    ``by_portfolio`` says in words what is missing of each.
     """
 
     def __init__(self, gaps: tuple[Gap, ...], published: StepReport) -> None:
-        super().__init__(_describe(gaps), gaps)
+        self.by_portfolio = _by_portfolio(gaps)
+        super().__init__(_describe(gaps, self.by_portfolio), gaps)
         self.gaps = gaps
         self.report = published
         self.failed_days = frozenset(gap.instant.date() for gap in gaps)
@@ -158,8 +160,8 @@ def _days_of(sheet: Sheet, first: int, end: int) -> Iterator[tuple[date, int, in
         first = stop
 
 
-def _describe(gaps: tuple[Gap, ...]) -> str:
-    """Every gap, consecutive hours of the same one in one line."""
+def _by_portfolio(gaps: tuple[Gap, ...]) -> dict[str, list[str]]:
+    """Every gap in words, consecutive hours of the same one in one line."""
     runs: dict[tuple[str, str], list[list[Gap]]] = {}
     for gap in sorted(gaps, key=lambda g: (g.portfolio, g.token, g.instant)):
         found = runs.setdefault((gap.portfolio, gap.token), [])
@@ -167,11 +169,15 @@ def _describe(gaps: tuple[Gap, ...]) -> str:
             found[-1].append(gap)
         else:
             found.append([gap])
-    lines = [
-        f"{portfolio}: {token} has no usable price {_when(run)}; tried {run[-1].tried}"
-        for (portfolio, token), found in runs.items()
-        for run in found
-    ]
+    lines: dict[str, list[str]] = {}
+    for (portfolio, token), found in runs.items():
+        for run in found:
+            lines.setdefault(portfolio, []).append(f"{token} has no usable price {_when(run)}; tried {run[-1].tried}")
+    return lines
+
+
+def _describe(gaps: tuple[Gap, ...], by_portfolio: dict[str, list[str]]) -> str:
+    lines = [f"{portfolio}: {line}" for portfolio, found in by_portfolio.items() for line in found]
     portfolio_days = len({(gap.portfolio, gap.instant.date()) for gap in gaps})
     affected = "1 portfolio-day has" if portfolio_days == 1 else f"{portfolio_days} portfolio-days have"
     head = f"{affected} no equity rows because held assets could not be valued:"

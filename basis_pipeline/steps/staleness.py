@@ -98,6 +98,14 @@ def touched_days(ports: Ports, current: date, seen: Mapping[str, Head] | None = 
     )
 
 
+def unvalued_portfolios(ports: Ports) -> frozenset[str]:
+    """The portfolios that some published day's equity lacks because they could not be valued."""
+    published = publications.current_files(ports.ledger.engine).files
+    changes = {p.day: p for p in published if p.table == BALANCE_CHANGES}
+    snapshot = ports.ledger.snapshot()
+    return frozenset().union(*(_lacking(snapshot, p, changes.get(p.day)) for p in published if p.table == SNAPSHOTS))
+
+
 def _touched_by(
     entries: Sequence[tuple[int, datetime]],
     portfolio: str,

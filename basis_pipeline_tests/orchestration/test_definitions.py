@@ -65,7 +65,7 @@ def test_only_what_reads_venues_is_tried_again(live: dg.Definitions) -> None:
 
 def test_a_backtest_has_no_schedules_and_nothing_of_live_mode(definitions: dg.Definitions) -> None:
     assert list(definitions.schedules or []) == []
-    assert [job.name for job in definitions.jobs or []] == ["materialize_books"]
+    assert [job.name for job in definitions.jobs or []] == ["materialize_books", "send_alerts"]
     known = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
     assert known.isdisjoint({"venues", "market", "reconciliation", "market_observations"})
 
@@ -78,6 +78,26 @@ def test_the_schedules_of_live_mode_run_without_being_turned_on(live: dg.Definit
         "daily_maintenance",
     }
     assert {schedule.default_status for schedule in schedules} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+def test_the_sensors_run_in_both_modes_without_being_turned_on(
+    definitions: dg.Definitions, live: dg.Definitions
+) -> None:
+    for found in (definitions, live):
+        sensors = found.get_repository_def().sensor_defs
+        assert {sensor.name for sensor in sensors} == {
+            "balance_change_sensor",
+            "equity_change_sensor",
+            "run_failure_sensor",
+            "alert_sensor",
+        }
+        assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
+
+
+def test_sensors_look_as_often_as_the_settings_say(tmp_path: Path) -> None:
+    home = write_home(tmp_path, tmp_path, {}, sensors={"interval": "20s"})
+    sensors = build_definitions(home).get_repository_def().sensor_defs
+    assert {sensor.minimum_interval_seconds for sensor in sensors} == {20}
 
 
 def test_columns_in_the_ui_are_the_declared_ones(live: dg.Definitions) -> None:

@@ -129,7 +129,7 @@ def test_a_run_whose_process_died_is_not_waited_for(running: Daemon, monkeypatch
     deposit(running.home)
     run = running.begin(dg.RunRequest(partition_key=LAST.isoformat()), BOOKS, dg.DagsterRunStatus.STARTED)
     assert "is on it" in running.skipped(SENSOR), "it may be about to take its lease"
-    monkeypatch.setattr("basis_pipeline.orchestration.recalculation._ABANDONED_AFTER", timedelta(seconds=-1))
+    monkeypatch.setattr("basis_pipeline.orchestration.asking.ABANDONED_AFTER", timedelta(seconds=-1))
     running.requested(SENSOR)
     ended = running.instance.get_run_by_id(run.run_id)
     assert ended is not None
