@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from basis_pipeline import __version__
 from basis_pipeline.cli import exits
-from basis_pipeline.cli.commands import alerts, care, events, journal, live, look, project, start
+from basis_pipeline.cli.commands import alerts, care, decide, events, journal, live, look, project, start
 from basis_pipeline.cli.options import HOME_HELP, given_home
 from basis_pipeline.cli.output import complain, note
 from basis_pipeline.domain.errors import BasisError
@@ -112,6 +112,7 @@ app.command("materialize", rich_help_panel=_EQUITY)(project.materialize)
 app.command("rebuild", rich_help_panel=_EQUITY)(project.rebuild)
 app.command("equity", rich_help_panel=_EQUITY)(look.equity)
 app.command("sql", rich_help_panel=_EQUITY)(look.sql)
+app.command("decide", rich_help_panel=_EQUITY)(decide.decide)
 
 app.command("doctor", rich_help_panel=_LIVE)(live.doctor)
 app.command("reconcile", rich_help_panel=_LIVE)(live.reconcile)

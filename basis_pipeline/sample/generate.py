@@ -13,7 +13,7 @@ from basis_pipeline.domain.errors import InputError
 from basis_pipeline.domain.instants import DAY, iso
 from basis_pipeline.domain.numbers import CONTEXT
 from basis_pipeline.sample.market import METHOD, SyntheticMarket, synthesize
-from basis_pipeline.sample.portfolios import STRATEGIES, run
+from basis_pipeline.sample.portfolios import DECIDING, STRATEGIES, run
 from basis_pipeline.sample.trader import Trader
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def default_config(sample: Sample) -> dict[str, Any]:
             }
             for portfolio in sample.portfolios
         },
+        "strategies": {name: dict(given) for name, given in DECIDING.items()},
     }
 
 

@@ -5,7 +5,7 @@ Between them they use every trigger except ``INITIAL_CAPITAL``, which the ledger
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import ROUND_DOWN, Decimal
@@ -161,6 +161,17 @@ STRATEGIES = (
     Strategy("sample_eth_loop", "ETH", Decimal(400), eth_loop),
     Strategy("sample_usdt_neutral", "USDT", Decimal(1_000_000), usdt_neutral),
 )
+
+DECIDING: Mapping[str, Mapping[str, object]] = {
+    "lender": {"portfolio": "sample_usdt_lending", "kind": "usdt_lending", "reserve": "0.05"},
+    "loop": {"portfolio": "sample_eth_loop", "kind": "eth_leveraged_loop", "target_ltv": "0.71", "reserve": "0.3"},
+    "hedge": {
+        "portfolio": "sample_usdt_neutral",
+        "kind": "usdt_market_neutral",
+        "allocation": {"binance": "60", "bybit": "45"},
+    },
+}
+"""What decides over each of them, as ``strategies`` in a ``basis.yaml``; the short on okx is left to a person."""
 
 
 def _daily(days: int) -> list[Step]:

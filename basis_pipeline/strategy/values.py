@@ -114,8 +114,8 @@ class Deviation:
 
     def __str__(self) -> str:
         return (
-            f"{self.target.name} on {self.target.venue}: {canonical(self.held)} held, "
-            f"{canonical(self.target.amount)} wanted, {percent(self.relative)} off"
+            f"{self.target.name} on {self.target.venue}: {_readable(self.held)} held, "
+            f"{_readable(self.target.amount)} wanted, {percent(self.relative)} off"
         )
 
 
@@ -202,6 +202,12 @@ def decide(deviations: Iterable[Deviation], threshold: Decimal, minimum_usd: Dec
 def percent(part: Decimal) -> str:
     """A part of one as percent with up to two places, for people."""
     return f"{canonical(_rounded(multiply(part, Decimal(100))))} %"
+
+
+def _readable(amount: Decimal) -> str:
+    """An amount with at most 8 places; a smaller one in full, never as zero."""
+    rounded = amount.quantize(Decimal("1e-8"), context=CONTEXT)
+    return canonical(rounded or amount)
 
 
 def _rounded(number: Decimal) -> Decimal:

@@ -55,7 +55,10 @@ def write_config(home: Path, portfolios: Iterable[str] = ("lending",), **setting
         if name in portfolios
     }
     home.mkdir(parents=True, exist_ok=True)
-    content = {"mode": "backtest", "market_data": "market", "portfolios": terms, **settings}
+    deciding = (
+        {"strategies": {"lender": {"portfolio": "lending", "kind": "usdt_lending"}}} if "lending" in terms else {}
+    )
+    content = {"mode": "backtest", "market_data": "market", "portfolios": terms, **deciding, **settings}
     (home / "basis.yaml").write_text(json.dumps(content), encoding="utf-8")
 
 

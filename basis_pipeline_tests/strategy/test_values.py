@@ -67,6 +67,11 @@ def test_a_reason_says_what_is_held_and_wanted_how_far_that_is_and_what_it_is_wo
     )
 
 
+def test_a_reason_is_rounded_for_reading_but_never_to_nothing() -> None:
+    decision = decision_of(deviation("0.000000000000000003", "1.234567890123456789"))
+    assert decision.reasons[0].startswith("aUSDT on binance: 1.23456789 held, 0.000000000000000003 wanted, 100 % off")
+
+
 def test_a_position_on_the_wrong_side_is_off_by_all_of_it_twice() -> None:
     assert deviation("-1", "1").relative == 2
 

@@ -12,6 +12,7 @@ from basis_pipeline.cli.options import FormatOption, HomeOption, examples
 from basis_pipeline.cli.output import Format, complain, counted, emit, say
 from basis_pipeline.domain.errors import BasisError, ConfigError, UnknownNameError
 from basis_pipeline.domain.instants import iso
+from basis_pipeline.domain.numbers import quantize_value
 
 if TYPE_CHECKING:
     from basis_pipeline.home import Home
@@ -29,7 +30,7 @@ Decided = list[tuple[str, "StrategySettings", "Decision"]]
     "basis decide --format json",
 )
 def decide(
-    name: Annotated[str | None, typer.Argument(help="Only this strategy.", metavar="[NAME]")] = None,
+    name: Annotated[str | None, typer.Argument(help="Only this strategy.", metavar="NAME")] = None,
     *,
     form: FormatOption = Format.TABLE,
     home: HomeOption,
@@ -47,7 +48,7 @@ def decide(
     if form is Format.JSON:
         emit(_decisions(decided), form)
     elif decided:
-        emit(_deviations(decided), form)
+        emit(_deviations(decided, brief=form is Format.TABLE), form)
     if form is Format.TABLE:
         for each in decided:
             _tell(*each)
@@ -100,7 +101,8 @@ def _decisions(decided: Decided) -> Report:
     return Report(tuple(map(Column, names)), [tuple(row.values()) for row in rows])
 
 
-def _deviations(decided: Decided) -> Report:
+def _deviations(decided: Decided, *, brief: bool) -> Report:
+    """A row for each position; ``brief`` has percents for how far it is off, else that is exact."""
     from basis_pipeline.reports.report import Column, Kind, Report
     from basis_pipeline.strategy.values import percent
 
@@ -125,7 +127,7 @@ def _deviations(decided: Decided) -> Report:
             each.held,
             each.target.amount,
             each.delta,
-            percent(each.relative),
+            percent(each.relative) if brief else quantize_value(each.relative),
             each.value_usd,
             "yes" if decision.rebalance else "no",
         )
@@ -146,7 +148,10 @@ def _tell(name: str, given: StrategySettings, decision: Decision) -> None:
     verdict = f"rebalance by {counted(len(decision.adjustments), 'adjustment')}" if decision.rebalance else "stay"
     say()
     say(f"{name}: {verdict}", bold=True)
-    say(f"  {given.kind} on {equity} {standing.share_class}, ledger entry {standing.ledger_sequence}, {moment}")
+    say(
+        f"  {given.kind} over {given.portfolio}: {equity} {standing.share_class} of equity, ledger entry "
+        f"{standing.ledger_sequence}, {moment}"
+    )
     for reason in decision.reasons:
         say(f"  {reason}")
     if not decision.rebalance:
