@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from basis_pipeline.domain.instants import iso
-from basis_pipeline.domain.numbers import VALUE_LIMIT, ZERO
+from basis_pipeline.domain.numbers import VALUE_LIMIT, ZERO, canonical
 from basis_pipeline.domain.quotes import AHEAD_MAX, Quote, Quoted, Rate, SeriesValue, Unavailable
 from basis_pipeline.market.routing import USD
 from basis_pipeline.market.window import describe_span
@@ -79,7 +79,7 @@ def _wrong_number(value: object) -> str | None:
     if not value.is_finite():
         return f"answered {value}, not a finite number"
     if value <= ZERO:
-        return f"answered {value}, not positive"
+        return f"answered {canonical(value)}, not positive"
     if value >= VALUE_LIMIT:
         return f"answered {value:.3E}, too large to be stored"
     return None

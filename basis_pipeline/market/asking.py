@@ -65,11 +65,13 @@ class Asking(NamedTuple):
         if step.interface is None:
             return "nobody who is asked live tells of it"
 
-        async def call() -> Any:
-            return await getattr(step.interface, step.method)(questions)
-
         seconds = self.timeout.total_seconds()
-        answers: tuple[Any] = await asyncio.gather(asyncio.wait_for(call(), seconds), return_exceptions=True)
+
+        async def answered() -> Any:
+            # Its coroutine is made in here, so that a call that is cancelled before it begins leaves none behind.
+            return await asyncio.wait_for(getattr(step.interface, step.method)(questions), seconds)
+
+        answers: tuple[Any] = await asyncio.gather(answered(), return_exceptions=True)
         answer = answers[0]
         if isinstance(answer, TimeoutError):
             return f"no answer within {seconds:g} s"
