@@ -11,10 +11,12 @@ The first line is ``{"url": ...}``, answered by ``{"ready": true}`` or by false;
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from typing import IO
@@ -25,6 +27,8 @@ import apprise
 _PART_MIN = 3
 """Shorter parts of a URL are no secret by themselves, and taking them out would leave no readable text."""
 _ERROR_MAX = 300
+_SECONDS_MAX = 60
+"""Whoever asks gives up sooner and ends this process. If they were killed themselves, it ends itself."""
 _CAUSE = "Socket Exception: "
 
 
@@ -48,6 +52,7 @@ def parts_of(url: str) -> list[str]:
     pieces |= {piece for part in tuple(pieces) for piece in re.split(r"[:=,]", part)}
     spelt = {form(piece) for piece in pieces for form in (str, unquote, quote, quote_plus)}
     spelt |= {quote(unquote(piece), safe="") for piece in pieces}
+    spelt |= {base64.b64encode(unquote(piece).encode()).decode().rstrip("=") for piece in pieces}
     spelt |= {word for piece in tuple(spelt) for word in re.split(r"[^0-9A-Za-z]+", piece)}
     return sorted((piece for piece in spelt if len(piece) >= _PART_MIN), key=len, reverse=True)
 
@@ -98,7 +103,10 @@ def answers(lines: IO[str]) -> Iterator[dict[str, object]]:
     yield {"ready": service is not None}
     if service is not None:
         for line in lines:
-            yield {"error": send(service, json.loads(line), secrets)}
+            signal.alarm(_SECONDS_MAX)
+            error = send(service, json.loads(line), secrets)
+            signal.alarm(0)
+            yield {"error": error}
 
 
 def main() -> None:
