@@ -16,7 +16,8 @@ from basis_pipeline.domain.errors import ConfigError, MissingPriceError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import multiply
 from basis_pipeline.home import Home, open_home
-from basis_pipeline.live import open_prices
+from basis_pipeline.live import open_prices, record_market_now
+from basis_pipeline.market.as_of import AsOfPrices
 from basis_pipeline.market.provider import PriceProvider
 from basis_pipeline.venues.ethereum.batch import exact
 from basis_pipeline_tests.rigs.ethereum import AaveChain
@@ -205,6 +206,49 @@ def test_the_settings_of_prices_hold(world: World) -> None:
 
     assert world.ask(twice) == 1
     assert world.ask(twice, cache="0s") == 2
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        {},
+        {"routes": {"ETH": ["okx:ETHUSDC:spot"], "BTC": ["bybit"], "USDT": ["aave_oracle:USDTUSD:oracle"]}},
+        {"marks": {"okx:ETHUSDT-PERP": ["bybit:ETHUSDT:perp"]}, "conversions": {"lst:wstETH": ["okx:USDCUSDT:spot"]}},
+    ],
+)
+def test_digits_are_those_of_what_is_recorded_at_the_same_time(world: World, routing: dict[str, Any]) -> None:
+    assert world.chain is not None
+    world.chain.advance(timedelta(days=10, minutes=17))
+    for number, venue in enumerate(SPOT):
+        world.venues.set_price("ETHUSDT", f"3000.{number}7", mark=f"3001.{number}9", venue=venue)
+    world.venues.set_price("USDCUSDT", "1.0003")
+    tokens = [
+        "ETH",
+        "USDT",
+        "BTC",
+        "WETH",
+        "weETH",
+        "aWeETH",
+        "awstETH",
+        "variableDebtUSDT",
+        "variableDebtWETH",
+        "aBTC",
+    ]
+    contracts = [("binance", PERP), ("okx", f"{PERP}:LONG"), ("bybit", "BTCUSDT-PERP")]
+
+    def prices_and_marks(
+        source: PriceProvider | AsOfPrices,
+    ) -> Awaitable[tuple[dict[str, Decimal], dict[tuple[str, str], Decimal]]]:
+        return asyncio.gather(source.get_prices(tokens), source.get_marks(contracts))
+
+    async def recorded(home: Home) -> object:
+        report = await record_market_now(home, home.ports(), contracts)
+        assert not report.problems
+        return await prices_and_marks(AsOfPrices(home.market, home.registry, world.venues.clock))
+
+    with world.home(routing) as home:
+        expected = asyncio.run(recorded(home))
+    assert world.ask(prices_and_marks, **routing) == expected
 
 
 def test_sources_that_disagree_are_reported(world: World) -> None:

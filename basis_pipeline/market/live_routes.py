@@ -76,7 +76,7 @@ class LiveRoutes:
         configured = self._routing.conversions.get(name)
         if configured is not None:
             return tuple(self._series(ref) for ref in configured)
-        others = [each for each in self._interfaces if each not in (*self._routing.exchanges, *self._chain())]
+        others = [each for each in self._interfaces if each not in (*self._routing.exchanges, *CHAIN, CHAINLINK)]
         able = [each for each in self._chain() + others if hasattr(self._interfaces[each], "get_rates")]
         return tuple(self._step(each, "get_rates", name) for each in able)
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from basis_pipeline.domain.errors import InputError, MissingPriceError, UnknownNameError, VenueError
@@ -708,6 +708,27 @@ class TestConfiguredRoutes:
         message = asyncio.run(ask())
         assert "quotes BTC, which is not converted to USD here" in message
         assert "quotes ETH, which is not converted to USD here" in message
+
+    @given(st.data())
+    @settings(max_examples=60, deadline=None)
+    def test_whatever_is_quoted_in_whatever_ends_in_a_price_or_an_error(self, data: st.DataObject) -> None:
+        tokens = ("ETH", "BTC", "EIGEN", "ETHFI", "USDT")
+        quotes = st.sampled_from(("USD", "USDT", "USDC", "ETH", "BTC"))
+        refs = st.lists(quotes, min_size=1, max_size=3).map(
+            lambda found: tuple(SeriesRef("okx", f"EIGEN{quote}", "spot") for quote in found)
+        )
+        routes = {token: data.draw(refs) for token in tokens if data.draw(st.booleans())}
+        series = {ref: SeriesValue(usd("2"), NOW) for route in routes.values() for ref in route}
+        calls = data.draw(st.lists(st.lists(st.sampled_from(tokens), min_size=1), min_size=1, max_size=4))
+
+        async def ask() -> None:
+            venues = {"okx": Venue({"BTC": in_usdt("3"), "ETH": in_usdt("5")}, series=series), "wallet": Venue()}
+            source = provider(routing=Routing(routes=routes), **venues)
+            answers = asyncio.gather(*(source.get_prices(names) for names in calls), return_exceptions=True)
+            for answer in await asyncio.wait_for(answers, 5):
+                assert isinstance(answer, dict | MissingPriceError)
+
+        asyncio.run(ask())
 
     def test_usdc_is_priced_in_usdt_as_other_coins_are(self) -> None:
         venues = {"okx": Venue({"USDC": in_usdt("1.001")}), "wallet": Venue({"USDT": usd("0.999")})}
