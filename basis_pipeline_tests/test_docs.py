@@ -254,6 +254,7 @@ PLACEHOLDERS = {
     "accounts": ".<name>",
     "reconciliation.tolerances": ".<key>",
     "alerts.channels": ".<name>",
+    "strategies": ".<name>",
 }
 
 

@@ -85,6 +85,13 @@ mode: backtest
 #      url_file: secrets/desk_channel
 #      severity: warning
 
+# Strategies for `basis decide`, each over one portfolio.
+#strategies:
+#  lending:
+#    portfolio: my_portfolio
+#    kind: usdt_lending
+#    position_deviation_threshold: "0.02"
+
 # From here on live mode only. Secrets never stand in this file, where they are refused: set
 # environment variables (BASIS_ETHEREUM__RPC_URLS, BASIS_ACCOUNTS__DESK__API_KEY, __SECRET and
 # __PASSPHRASE, BASIS_REDIS_URL), or name files that hold them (rpc_urls_file, api_key_file ...).
