@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from basis_pipeline import __version__
 from basis_pipeline.cli import exits
-from basis_pipeline.cli.commands import alerts, care, decide, events, journal, live, look, project, start
+from basis_pipeline.cli.commands import alerts, care, decide, events, journal, live, look, project, start, watch
 from basis_pipeline.cli.options import HOME_HELP, given_home
 from basis_pipeline.cli.output import complain, note
 from basis_pipeline.domain.errors import BasisError
@@ -111,6 +111,7 @@ app.command("events", rich_help_panel=_BOOKS)(events.events)
 app.command("materialize", rich_help_panel=_EQUITY)(project.materialize)
 app.command("rebuild", rich_help_panel=_EQUITY)(project.rebuild)
 app.command("equity", rich_help_panel=_EQUITY)(look.equity)
+app.command("watch", rich_help_panel=_EQUITY)(watch.watch)
 app.command("sql", rich_help_panel=_EQUITY)(look.sql)
 app.command("decide", rich_help_panel=_EQUITY)(decide.decide)
 

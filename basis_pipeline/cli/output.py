@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -43,6 +46,21 @@ def warn(text: str) -> None:
 def complain(text: str) -> None:
     """The error that ends the command."""
     typer.secho(f"error: {text}", err=True, fg=typer.colors.RED, color=_colour())
+
+
+@contextmanager
+def told_here(*rooms: str) -> Iterator[None]:
+    """For a command that says itself what these rooms log as warnings, for where nobody would say it."""
+    loggers = [logging.getLogger(f"basis_pipeline.{room}") for room in rooms]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        if logger.getEffectiveLevel() >= logging.WARNING:
+            logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 _VERDICTS = {

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,7 +11,7 @@ from basis_pipeline.cli import exits
 from basis_pipeline.cli.commands.alerts import tell_standing
 from basis_pipeline.cli.homes import chosen_portfolios
 from basis_pipeline.cli.options import FormatOption, HomeOption, OnlyPortfolioOption, examples
-from basis_pipeline.cli.output import Format, counted, emit, finding, note, say, warn
+from basis_pipeline.cli.output import Format, counted, emit, finding, note, say, told_here, warn
 from basis_pipeline.domain.errors import ConfigError
 from basis_pipeline.domain.instants import HOUR
 from basis_pipeline.domain.observations import Verdict
@@ -93,27 +90,12 @@ def _reconcile_now(home: Home, portfolio: str | None) -> list[ReconciliationReco
     from basis_pipeline.steps.reconciliation import project_reconciliation
 
     ports = home.ports()
-    with _told_once():
+    with told_here("steps.reconciliation", "venues"):
         report = asyncio.run(reconcile_and_publish(home, ports, portfolio))
     day = report.hour.date()
     project_reconciliation(ports, DayRange(day, day))
     records = reconciliations_between(home.ledger.engine, report.hour, report.hour + HOUR)
     return [record for record in records if portfolio in (None, record.portfolio)]
-
-
-@contextmanager
-def _told_once() -> Iterator[None]:
-    """The rooms below log what a schedule would leave nobody to tell of. Here it is told anyway."""
-    loggers = [logging.getLogger(f"basis_pipeline.{room}") for room in ("steps.reconciliation", "venues")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        if logger.getEffectiveLevel() >= logging.WARNING:
-            logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 def _tell(records: list[ReconciliationRecord]) -> bool:
