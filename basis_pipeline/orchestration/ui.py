@@ -42,7 +42,7 @@ def serve_ui(home: Path, host: str, port: int, on_ready: Callable[[str], None] |
     with dagster_home(home) as directory, _only_ui(directory) as lock:
         _check_free(host, port)
         with dg.DagsterInstance.get() as instance:
-            end_abandoned_runs(instance, home)
+            end_abandoned_runs(instance, home, no_daemon=True)
         workspace = prepare_workspace(directory)
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
         if on_ready is not None:

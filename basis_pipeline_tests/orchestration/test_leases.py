@@ -55,6 +55,15 @@ def test_a_run_that_the_ui_has_not_started_yet_is_left_alone(instance: dg.Dagste
     assert status_of(instance, run_id) == "NOT_STARTED"
 
 
+def test_a_run_that_was_being_launched_is_lost_with_the_daemon_and_only_then(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    run_id = run_with(instance, tmp_path, dg.DagsterRunStatus.STARTING)
+    assert end_abandoned_runs(instance, tmp_path) == []
+    assert end_abandoned_runs(instance, tmp_path, no_daemon=True) == [run_id]
+    assert status_of(instance, run_id) == "FAILURE"
+
+
 def test_slots_of_an_abandoned_run_are_free_again(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     run_id = run_with(instance, tmp_path, dg.DagsterRunStatus.STARTED)
     events = instance.event_log_storage
