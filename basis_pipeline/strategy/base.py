@@ -117,16 +117,7 @@ class BaseStrategyManager(ABC):
         deciding = _deciding.get()
         if deciding is not None and deciding[0] is self:
             return deciding[1]
-        for _ in range(_ATTEMPTS):
-            holdings = Holdings.of(self.position_monitor.get_snapshot())
-            equity = await self.equity_calculator.calculate_equity(self.share_class)
-            stands_on = getattr(equity, "ledger_sequence", None)
-            if stands_on is None or stands_on == holdings.ledger_sequence:
-                return Fund(holdings, equity)
-        raise LedgerMovedError(
-            f"holdings are those of ledger entry {holdings.ledger_sequence}, equity that of {stands_on}, and so were "
-            f"{_ATTEMPTS} attempts; see that both are of one portfolio and one clock, or ask again later"
-        )
+        return await self._read_fund(None)
 
     async def get_prices(self, assets: Iterable[str]) -> Mapping[str, Decimal]:
         """USD per ledger unit of each; ``MissingPriceError`` names those without a price above zero."""
@@ -161,9 +152,15 @@ class BaseStrategyManager(ABC):
         """How far each target is from what is held."""
         return await self._deviations(await self.get_fund())
 
-    async def rebalance_decision(self) -> Decision:
-        """Whether a deviation is above the threshold, and the adjustments that bring everything on target if so."""
-        fund = await self.get_fund()
+    async def rebalance_decision(self, equity: EquitySnapshot | None = None) -> Decision:
+        """Whether a deviation is above the threshold, and the adjustments that bring everything on target if so.
+
+        ``equity`` is what an equity monitor has just told, which need not be calculated again. It is if the ledger has
+        grown since.
+        """
+        if equity is not None and equity.share_class != self.share_class:
+            raise InputError(f"equity: is in {equity.share_class}, but the share class is {self.share_class}")
+        fund = await self._read_fund(equity)
         deviations = await self._deviations(fund)
         standing = Standing(
             portfolio=fund.holdings.portfolio,
@@ -173,6 +170,19 @@ class BaseStrategyManager(ABC):
             total_equity=fund.equity.total_equity,
         )
         return decide(deviations, self.position_deviation_threshold, self.minimum_deviation_usd, standing)
+
+    async def _read_fund(self, known: EquitySnapshot | None) -> Fund:
+        for _ in range(_ATTEMPTS):
+            holdings = Holdings.of(self.position_monitor.get_snapshot())
+            equity = known or await self.equity_calculator.calculate_equity(self.share_class)
+            stands_on = getattr(equity, "ledger_sequence", None)
+            if stands_on is None or stands_on == holdings.ledger_sequence:
+                return Fund(holdings, equity)
+            known = None
+        raise LedgerMovedError(
+            f"holdings are those of ledger entry {holdings.ledger_sequence}, equity that of {stands_on}, and so were "
+            f"{_ATTEMPTS} attempts; see that both are of one portfolio and one clock, or ask again later"
+        )
 
     async def _equity(self) -> EquitySnapshot:
         deciding = _deciding.get()

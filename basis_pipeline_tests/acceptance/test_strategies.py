@@ -15,14 +15,17 @@ import pytest
 
 from basis_pipeline.home import open_home
 from basis_pipeline.market.as_of import AsOfPrices
-from basis_pipeline.monitors.equity_calculator import EquityCalculator
+from basis_pipeline.monitors.equity_calculator import EquityCalculator, EquitySnapshot
+from basis_pipeline.monitors.equity_monitor import EquityMonitor
+from basis_pipeline.monitors.simulated_time import SimulatedTime
 from basis_pipeline.monitors.venue_interfaces import ledger_interfaces
+from basis_pipeline.monitors.watching import open_equity_monitor
 from basis_pipeline.strategy.base import BaseStrategyManager
 from basis_pipeline.strategy.kinds import KINDS
 from basis_pipeline.strategy.positions import LedgerPositions
 from basis_pipeline.strategy.values import Decision
 from basis_pipeline_tests.builders import JOURNALS, START, journal
-from basis_pipeline_tests.homes import ask
+from basis_pipeline_tests.homes import ask, copy_home
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -51,9 +54,13 @@ class Managed(NamedTuple):
             yield moment, asyncio.run(self.strategy.rebalance_decision())
 
 
+def made(portfolio: str, positions: LedgerPositions, calculator: EquityCalculator) -> BaseStrategyManager:
+    kind, config = CONFIGURED[portfolio]
+    return KINDS[kind]({"share_class": JOURNALS[portfolio], **config}, None, positions, calculator)
+
+
 @contextmanager
 def managed(path: Path, portfolio: str) -> Iterator[Managed]:
-    kind, config = CONFIGURED[portfolio]
     now = [START]
 
     def clock() -> datetime:
@@ -66,10 +73,7 @@ def managed(path: Path, portfolio: str) -> Iterator[Managed]:
             clock=clock,
         )
         positions = LedgerPositions(home.ledger, portfolio, clock)
-        made: BaseStrategyManager = KINDS[kind](
-            {"share_class": JOURNALS[portfolio], **config}, None, positions, calculator
-        )
-        yield Managed(made, now)
+        yield Managed(made(portfolio, positions, calculator), now)
 
 
 def hours_after(shared: Path, portfolio: str, *triggers: str) -> list[datetime]:
@@ -89,19 +93,39 @@ def published_equity(home: Path, portfolio: str) -> dict[datetime, tuple[Decimal
     return {as_of.replace(tzinfo=UTC): (equity, sequence) for as_of, equity, sequence in rows}
 
 
-def test_the_equity_that_a_strategy_decides_on_is_the_pipelines_at_every_hour(rebuilt_home: Path) -> None:
-    expected = {hour: equity for hour, (equity, _) in published_equity(rebuilt_home, "eth_leveraged_loop").items()}
-    with managed(rebuilt_home, "eth_leveraged_loop") as loop:
+def test_a_strategy_behind_a_monitor_decides_on_the_pipelines_equity_at_every_hour(
+    rebuilt_home: Path, tmp_path: Path
+) -> None:
+    """The code of live mode on a clock of its own, against what the pipeline published."""
+    portfolio = "eth_leveraged_loop"
+    home = copy_home(rebuilt_home, tmp_path / "home")
+    days = SimulatedTime(HOURS[0], HOURS[-1])
+    decisions: list[Decision] = []
 
-        async def every_hour() -> dict[datetime, Decimal]:
-            found = {}
-            for loop.now[0] in HOURS:
-                found[loop.now[0]] = await loop.strategy.get_current_equity()
-            return found
+    async def run() -> EquityMonitor:
+        with open_home(home, clock=days.clock) as opened:
+            positions = LedgerPositions(opened.ledger, portfolio, days.clock)
+            async with open_equity_monitor(opened, portfolio, simulated=days) as monitor:
+                monitor.update_interval, monitor.threshold = 3600, Decimal(0)
+                strategy = made(portfolio, positions, monitor.equity_calculator)
 
-        found = asyncio.run(every_hour())
-    assert len(found) == len(HOURS)
-    assert found == expected
+                async def decide(told: EquitySnapshot) -> None:
+                    decisions.append(await strategy.rebalance_decision(told))
+
+                monitor.add_callback(decide)
+                await days.run(monitor.start_monitoring("ETH"))
+                return monitor
+
+    monitor = asyncio.run(run())
+    assert (monitor.calculations, monitor.failures, monitor.callback_failures) == (len(HOURS), 0, 0)
+    expected = published_equity(home, portfolio)
+    found = {each.standing.as_of: (each.standing.total_equity, each.standing.ledger_sequence) for each in decisions}
+    assert len(found) == len(decisions)
+    assert found == {hour: expected[hour] for hour in found}
+    # Nobody is told of an hour whose equity is that of the hour before, to the last digit.
+    unchanged = [hour for hour in HOURS if hour not in found]
+    assert all(expected[hour][0] == expected[hour - HOUR][0] for hour in unchanged)
+    assert len(unchanged) < 5
 
 
 @pytest.mark.parametrize("portfolio", JOURNALS)

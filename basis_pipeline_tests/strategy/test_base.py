@@ -111,6 +111,13 @@ def test_a_strategy_works_with_whatever_calculates_as_the_specification_says() -
         decided(by_nav)
 
 
+def test_equity_in_another_share_class_is_not_decided_on() -> None:
+    paper = plain_fund()
+    told = asyncio.run(paper.calculator.calculate_equity("ETH"))
+    with pytest.raises(InputError, match="equity: is in ETH, but the share class is USDT"):
+        asyncio.run(paper.manage(HalfInEther, **CONFIG).rebalance_decision(told))
+
+
 def test_the_base_itself_is_no_strategy() -> None:
     with pytest.raises(TypeError, match="abstract"):
         plain_fund().manage(BaseStrategyManager, **CONFIG)
@@ -125,6 +132,20 @@ def test_equity_is_calculated_once_for_a_decision_however_often_it_is_asked_for(
     assert targets(decision) == {("binance", "ETH"): Decimal("1.5")}
     asyncio.run(paper.manage(HalfInEther, **CONFIG).get_current_equity())
     assert calculated == ["USDT"] * 2
+
+
+def test_equity_that_a_monitor_told_is_not_calculated_again_unless_the_ledger_has_grown_since() -> None:
+    paper = plain_fund()
+    told = asyncio.run(paper.calculator.calculate_equity("USDT"))
+    calculated = counting(paper)
+    strategy = paper.manage(HalfInEther, **CONFIG)
+    decision = asyncio.run(strategy.rebalance_decision(told))
+    assert (calculated, decision.standing.total_equity) == ([], 9000)
+    paper.balances["wallet", "USDT"] += 3000
+    paper.sequence += 1
+    decision = asyncio.run(strategy.rebalance_decision(told))
+    assert (calculated, decision.standing.total_equity) == (["USDT"], 12000)
+    assert targets(decision) == {("binance", "ETH"): 2}
 
 
 def counting(paper: PaperFund) -> list[str]:
