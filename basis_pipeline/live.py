@@ -32,7 +32,7 @@ from basis_pipeline.steps.recording import RecordingReport, record_market, wante
 if TYPE_CHECKING:
     from basis_pipeline.market.provider import PriceProvider
     from basis_pipeline.venues.ethereum.chain import Chain
-    from basis_pipeline.venues.ethereum.prices import ChainPrices
+    from basis_pipeline.venues.ethereum.prices import ChainlinkPrices, ChainPrices
 
 MARKETS_FOLDER = "markets"
 """Where in the home the exchanges' contract sizes are kept, so that not every reading asks for them."""
@@ -288,18 +288,24 @@ async def record_market_now(home: Home, ports: Ports, held: Sequence[tuple[str, 
 async def check_connections(home: Home) -> list[Finding]:
     """What every reader and every source of prices says of its connection, all asked at once, each with a deadline."""
     deadline_s = home.settings.reconciliation.deadline.total_seconds()
-    async with open_readers(home) as readers, open_quote_sources(home) as sources:
-        asked: dict[str, VenueReader | QuoteSource] = {
+    async with open_readers(home) as readers, open_quote_sources(home) as sources, AsyncExitStack() as stack:
+        asked: dict[str, VenueReader | QuoteSource | ChainlinkPrices] = {
             ", ".join(account.name for account in reader.accounts): reader for reader in readers
         }
         if any(account.venue == WALLET for reader in readers for account in reader.accounts):
             sources = [source for source in sources if source.name != "ethereum"]  # the reader of wallets checks it
         asked.update({f"{source.name} prices": source for source in sources})
+        chain = _chain_prices(home)
+        stack.push_async_callback(chain.close)
+        if not isinstance(chain, _NoChain):
+            asked["chainlink"] = chain.chainlink
         found = await asyncio.gather(*(_checked(name, each, deadline_s) for name, each in asked.items()))
         return [finding for findings in found for finding in findings]
 
 
-async def _checked(name: str, connection: VenueReader | QuoteSource, deadline_s: float) -> Sequence[Finding]:
+async def _checked(
+    name: str, connection: VenueReader | QuoteSource | ChainlinkPrices, deadline_s: float
+) -> Sequence[Finding]:
     try:
         return await asyncio.wait_for(connection.check(), deadline_s)
     except TimeoutError:

@@ -15,8 +15,9 @@ import yaml
 from basis_pipeline.domain.errors import ConfigError, MissingPriceError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import multiply
+from basis_pipeline.domain.observations import Verdict
 from basis_pipeline.home import Home, open_home
-from basis_pipeline.live import open_prices, record_market_now
+from basis_pipeline.live import check_connections, open_prices, record_market_now
 from basis_pipeline.market.as_of import AsOfPrices
 from basis_pipeline.market.provider import PriceProvider
 from basis_pipeline.venues.ethereum.batch import exact
@@ -249,6 +250,16 @@ def test_digits_are_those_of_what_is_recorded_at_the_same_time(world: World, rou
     with world.home(routing) as home:
         expected = asyncio.run(recorded(home))
     assert world.ask(prices_and_marks, **routing) == expected
+
+
+def test_what_each_feed_says_is_checked_with_the_connections(world: World) -> None:
+    assert world.chain is not None
+    place_feed(world.chain, "ETH", "3000.5", world.chain.now)
+    with world.home({}) as home:
+        findings = {finding.subject: finding for finding in asyncio.run(check_connections(home))}
+    assert findings["chainlink ETH"].message.startswith("3000.5 USD, updated at ")
+    assert findings["chainlink USDT"].verdict is Verdict.WARNING
+    assert "chainlink BTC" not in findings
 
 
 def test_sources_that_disagree_are_reported(world: World) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-from basis_pipeline.domain.observations import MarketObservation
+from basis_pipeline.domain.errors import VenueError
+from basis_pipeline.domain.instants import iso
+from basis_pipeline.domain.numbers import canonical
+from basis_pipeline.domain.observations import Finding, MarketObservation, Verdict
 from basis_pipeline.domain.quotes import Quoted, Rate, SeriesName, SeriesValue, Unavailable
 from basis_pipeline.domain.tokens import Registry, TokenKind, Valuation
 from basis_pipeline.venues.ethereum import batch, feeds
@@ -105,6 +108,23 @@ class ChainlinkPrices:
             for name, token in tokens.items()
             if name == ("chainlink", f"{token}{feeds.USD}", "oracle") and (each := told.get(token)) is not None
         }
+
+    async def check(self) -> list[Finding]:
+        """What each feed says now; nothing where the chain cannot be read, which its own check tells."""
+        try:
+            told = await self.get_prices(list(self._aggregators))
+        except VenueError:
+            return []
+        return [_finding(token, each) for token, each in told.items()]
+
+
+def _finding(token: str, told: Quoted | Unavailable) -> Finding:
+    subject = f"chainlink {token}"
+    if isinstance(told, Unavailable):
+        remedy = f"correct ethereum.chainlink_feeds.{token} in basis.yaml, or set it to null"
+        return Finding(subject, Verdict.WARNING, told.describe(), remedy)
+    message = f"{canonical(told.price)} {told.currency}, updated at {iso(told.observed_at)}"
+    return Finding(subject, Verdict.OK, message)
 
 
 def _look_at(reading: asyncio.Task[Snapshot]) -> None:

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import pytest
 
 from basis_pipeline.domain.errors import MissingPriceError, VenueError
+from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import multiply
+from basis_pipeline.domain.observations import Verdict
 from basis_pipeline.domain.quotes import Quoted, Rate, SeriesValue, Unavailable
 from basis_pipeline.market.provider import PriceProvider
 from basis_pipeline.venues.ethereum.batch import exact
@@ -76,7 +78,15 @@ class TestAave:
 
     def test_rates_are_the_indices_and_redemption_rates_of_the_block(self, market: AaveChain) -> None:
         market.advance(timedelta(days=30))
-        names = ["aave:weETH:liquidity", "aave:WETH:debt", "aave:WBTC:liquidity", "lst:weETH", "lst:wstETH", "lst:rETH"]
+        names = [
+            "aave:weETH:liquidity",
+            "aave:WETH:debt",
+            "aave:WBTC:liquidity",
+            "lst:weETH",
+            "lst:wstETH",
+            "lst:rETH",
+            "x",
+        ]
         found = ask_prices(market, lambda prices: prices.get_rates(names))
         assert found == {
             "aave:weETH:liquidity": Rate(exact(market.liquidity_index("weETH"), 27), "aave_reserve", market.now),
@@ -178,6 +188,24 @@ class TestChainlink:
         names = [("chainlink", "ETHUSD", "oracle"), ("chainlink", "ETHUSD", "spot"), ("chainlink", "BTCUSD", "oracle")]
         found = ask_prices(chain, lambda prices: prices.chainlink.get_series(names), feeds=feeds)
         assert found == {names[0]: SeriesValue(Decimal("3000.00000000"), updated)}
+
+    def test_a_check_says_what_each_feed_says_and_what_to_correct(self, chain: AaveChain) -> None:
+        updated = chain.now
+        feeds = {"ETH": place_feed(chain, "ETH", "3000.25", updated), "BTC": chain.wallet("nobody")}
+        findings = ask_prices(chain, lambda prices: prices.chainlink.check(), feeds=feeds)
+        assert [(finding.subject, finding.verdict) for finding in findings] == [
+            ("chainlink ETH", Verdict.OK),
+            ("chainlink BTC", Verdict.WARNING),
+        ]
+        assert findings[0].message == f"3000.25 USD, updated at {iso(updated)}"
+        assert "ethereum.chainlink_feeds.BTC" in findings[1].remedy
+
+    def test_a_check_leaves_a_chain_that_cannot_be_read_to_the_check_of_the_chain(
+        self, chain: AaveChain, node: NodeProxy
+    ) -> None:
+        node.refuse_to_talk()
+        feeds = {"ETH": chain.wallet("nobody")}
+        assert ask_prices(chain, lambda prices: prices.chainlink.check(), node.url, feeds=feeds) == []
 
     def test_without_feeds_the_chain_is_not_asked(self, chain: AaveChain, node: NodeProxy) -> None:
         node.refuse_to_talk()

@@ -111,6 +111,12 @@ def test_a_request_that_hangs_is_given_up_and_spoils_no_other(venues: ExchangeVe
     assert sorted(type(told).__name__ for told in found.values()) == ["Quoted", "Unavailable"]
 
 
+def test_the_time_spent_in_the_queue_counts(venues: ExchangeVenues) -> None:
+    coins = ["ETH", "BTC", "LTC", "USDC", "DOGE"]
+    found = ask(venues, "okx", lambda prices: prices.get_prices(coins), timedelta(milliseconds=150))
+    assert any("no answer within 0.15 s" in told.describe() for told in found.values() if isinstance(told, Unavailable))
+
+
 @pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.parametrize("bad", ["0", "-1", "NaN", ""])
 def test_a_mark_that_is_none_is_told_with_its_row(venues: ExchangeVenues, venue: str, bad: str) -> None:
