@@ -57,8 +57,17 @@ class Fund:
     equity: EquitySnapshot
 
 
-_deciding: ContextVar[tuple[BaseStrategyManager, Fund] | None] = ContextVar("_deciding", default=None)
-"""The fund that a strategy is just deciding on, so that all of one decision stands on the same numbers."""
+@dataclass(slots=True)
+class _Deciding:
+    """What one decision of a strategy stands on: its fund, and the prices that it has asked for so far."""
+
+    strategy: BaseStrategyManager
+    fund: Fund
+    prices: dict[str, Decimal]
+
+
+_deciding: ContextVar[_Deciding | None] = ContextVar("_deciding", default=None)
+"""The decision that is being made, so that all of it stands on the same numbers."""
 
 
 class BaseStrategyManager(ABC):
@@ -114,21 +123,26 @@ class BaseStrategyManager(ABC):
 
         ``LedgerMovedError`` if the ledger grows each time before both are read.
         """
-        deciding = _deciding.get()
-        if deciding is not None and deciding[0] is self:
-            return deciding[1]
-        return await self._read_fund(None)
+        deciding = self._underway()
+        return await self._read_fund(None) if deciding is None else deciding.fund
 
     async def get_prices(self, assets: Iterable[str]) -> Mapping[str, Decimal]:
-        """USD per ledger unit of each; ``MissingPriceError`` names those without a price above zero."""
+        """USD per ledger unit of each; ``MissingPriceError`` names those without a price above zero.
+
+        Within one decision a price is asked for once.
+        """
+        deciding = self._underway()
+        known = {} if deciding is None else deciding.prices
         wanted = sorted(set(assets))
-        prices: Mapping[str, Decimal] = await self.equity_calculator.price_provider.get_prices(wanted)
-        missing = [asset for asset in wanted if not prices.get(asset, ZERO) > 0]
-        if missing:
-            raise MissingPriceError(
-                f"no price above zero for {', '.join(missing)}; targets need one for each", tuple(missing)
-            )
-        return prices
+        if new := [asset for asset in wanted if asset not in known]:
+            found = await self.equity_calculator.price_provider.get_prices(new)
+            missing = [asset for asset in new if not found.get(asset, ZERO) > 0]
+            if missing:
+                raise MissingPriceError(
+                    f"no price above zero for {', '.join(missing)}; targets need one for each", tuple(missing)
+                )
+            known.update({asset: found[asset] for asset in new})
+        return {asset: known[asset] for asset in wanted}
 
     def size_of(self, fund: Fund) -> Decimal:
         """The capital that targets are sized by, in share-class currency; zero while it is not above zero."""
@@ -185,21 +199,24 @@ class BaseStrategyManager(ABC):
         )
 
     async def _equity(self) -> EquitySnapshot:
-        deciding = _deciding.get()
-        if deciding is not None and deciding[0] is self:
-            return deciding[1].equity
+        deciding = self._underway()
+        if deciding is not None:
+            return deciding.fund.equity
         return await self.equity_calculator.calculate_equity(self.share_class)
 
+    def _underway(self) -> _Deciding | None:
+        deciding = _deciding.get()
+        return deciding if deciding is not None and deciding.strategy is self else None
+
     async def _deviations(self, fund: Fund) -> tuple[Deviation, ...]:
-        token = _deciding.set((self, fund))
+        token = _deciding.set(_Deciding(self, fund, {}))
         try:
             given = self.get_target_positions()
-            targets = await given if inspect.isawaitable(given) else given
+            targets = [self._settled(each) for each in (await given if inspect.isawaitable(given) else given)]
+            pairs = [(target, self._held(fund.holdings, target)) for target in targets]
+            prices = await self.get_prices(self._priced_as(target) for target, held in pairs if target.amount != held)
         finally:
             _deciding.reset(token)
-        pairs = [(target, self._held(fund.holdings, target)) for target in map(self._settled, targets)]
-        priced = {self._priced_as(target) for target, held in pairs if target.amount != held}
-        prices = await self.get_prices(priced) if priced else {}
         return tuple(Deviation(target, held, prices.get(self._priced_as(target), ZERO)) for target, held in pairs)
 
     def _settled(self, target: object) -> TargetPosition:

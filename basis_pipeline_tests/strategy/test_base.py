@@ -221,6 +221,15 @@ def test_prices_are_asked_only_for_what_is_off_target() -> None:
     assert paper.price_provider.asked == 1, "by the calculator, and not again"
 
 
+def test_a_price_is_asked_for_once_in_a_decision_however_often_it_is_needed() -> None:
+    paper = plain_fund()
+    strategy = paper.manage(HalfInEther, **CONFIG)
+    assert decided(strategy).deviations[0].price_usd == 3000
+    assert paper.price_provider.asked == 2, "once by the calculator, once for the targets, and not again for values"
+    paper.price_provider.prices["ETH"] = Decimal(12000)
+    assert decided(strategy).deviations[0].price_usd == 12000
+
+
 def test_a_target_by_alias_finds_what_is_held() -> None:
     paper = PaperFund({**PRICES, "aWETH": "3000"}, {("wallet", "aWETH"): "2"})
     (found,) = asyncio.run(
