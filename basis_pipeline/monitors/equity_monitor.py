@@ -207,12 +207,13 @@ class EquityMonitor:
     async def _monitor(self, share_class: str, stops: int) -> None:
         if share_class not in SHARE_CLASSES:
             raise InputError(f"share_class: {share_class!r} is not one of {', '.join(SHARE_CLASSES)}")
+        interval_s = _seconds(self.update_interval, "update_interval")
         run = await self._begin()
         try:
             if self._stops == stops:
                 self.running = True
                 self.last_notified = None
-                await self._work(run, share_class)
+                await self._work(run, share_class, interval_s)
         finally:
             self.running = False
             self._does("stopped")
@@ -233,8 +234,8 @@ class EquityMonitor:
                 raise MonitorError("start_monitoring: the monitor is running; stop it first, or make a second one")
             await before.over.wait()
 
-    async def _work(self, run: _Run, share_class: str) -> None:
-        run.work = asyncio.create_task(self._rounds(run, share_class), name="calculate equity")
+    async def _work(self, run: _Run, share_class: str, interval_s: float) -> None:
+        run.work = asyncio.create_task(self._rounds(run, share_class, interval_s), name="calculate equity")
         tasks = [run.work]
         if self.updates is not None:
             tasks.append(asyncio.create_task(self._listen(run, self.updates), name="listen for updates"))
@@ -247,10 +248,9 @@ class EquityMonitor:
         if not run.work.cancelled():
             run.work.result()
 
-    async def _rounds(self, run: _Run, share_class: str) -> None:
+    async def _rounds(self, run: _Run, share_class: str, interval_s: float) -> None:
         """Calculate and tell, by time and when woken."""
-        interval_s, start = self.update_interval, self._monotonic()
-        number, by_time = 0, True
+        start, number, by_time = self._monotonic(), 0, True
         while not run.stopped:
             run.due_at_once.clear()  # what wakes from here on is not in this calculation
             if run.trouble is not None:

@@ -348,17 +348,26 @@ def test_a_callback_that_stopped_it_and_does_not_end_is_ended_by_a_second_stop()
     asyncio.run(main())
 
 
-def test_it_can_be_stopped_from_another_thread_and_started_again_in_another_loop() -> None:
-    told: list[Decimal] = []
-    monitor = watching(Wallet(), lambda snapshot: told.append(snapshot.total_equity))
-    for number in (1, 2):
+def test_it_can_be_woken_and_stopped_from_another_thread_and_started_again_in_another_loop() -> None:
+    wallet, told = Wallet(), list[Decimal]()
+    monitor = watching(wallet, lambda snapshot: told.append(snapshot.total_equity))
+
+    def waits(calculations: int) -> None:
+        def reached() -> bool:
+            return monitor.status.activity == "waiting" and monitor.calculations == calculations
+
+        asyncio.run(until(reached, f"it waits after {calculations}"))
+
+    for start in (1, 2):
         thread = threading.Thread(target=lambda: asyncio.run(monitor.start_monitoring("USDT")))
         thread.start()
-        asyncio.run(until(lambda: monitor.status.activity == "waiting", "it waits"))
+        waits(2 * start - 1)
+        monitor.wake()
+        waits(2 * start)
         monitor.stop_monitoring()
         thread.join(DUE_S)
         assert not thread.is_alive()
-        assert told == [1000] * number, "each start tells its first snapshot"
+        assert told == [1000] * start, "each start tells its first snapshot"
 
 
 def test_a_stop_before_the_first_step_counts_and_one_before_the_start_does_not() -> None:
@@ -683,10 +692,13 @@ def test_what_a_monitor_cannot_work_with_is_refused(options: dict[str, Any], mes
         EquityMonitor(Wallet().calculator(), **options)
 
 
-def test_an_unknown_share_class_and_a_callback_that_is_none_are_refused() -> None:
+def test_an_unknown_share_class_an_interval_and_a_callback_that_are_none_are_refused() -> None:
     monitor = watching(Wallet())
     with pytest.raises(InputError, match="share_class: 'BTC' is not one of"):
         asyncio.run(monitor.start_monitoring("BTC"))
+    monitor.update_interval = 0
+    with pytest.raises(InputError, match="update_interval: 0 is not a number of seconds"):
+        asyncio.run(monitor.start_monitoring("USDT"))
     with pytest.raises(InputError, match="callback: 'print' cannot be called"):
         monitor.add_callback("print")  # type: ignore[arg-type]
 
