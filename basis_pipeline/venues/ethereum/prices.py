@@ -1,12 +1,15 @@
 """The chain as a price provider asks it: Aave's oracle, Chainlink's feeds and conversion rates, all of one block.
 
-Questions that come together are answered from one reading. Aave's oracle does not tell when a price was made, so its
-prices and the rates have the time of the block that they were read at; a feed's price has that of its last update.
+Questions that come together, or one right after another, are answered from one reading. Aave's oracle does not tell
+when a price was made, so its prices and the rates have the time of the block that they were read at; a feed's price has
+that of its last update.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from basis_pipeline.domain.errors import VenueError
@@ -18,6 +21,8 @@ from basis_pipeline.domain.tokens import Registry, TokenKind, Valuation
 from basis_pipeline.venues.ethereum import batch, feeds
 from basis_pipeline.venues.ethereum.chain import Chain, Snapshot
 
+KEPT_S = 1.0
+"""How long a reading answers again: for what is asked because of its answers, a comparison say."""
 _INDICES = {"liquidity": "liquidity_index", "debt": "variable_borrow_index"}
 
 
@@ -29,10 +34,14 @@ class ChainPrices:
 
     venues = batch.VENUES
 
-    def __init__(self, chain: Chain, aggregators: Mapping[str, str]) -> None:
+    def __init__(
+        self, chain: Chain, aggregators: Mapping[str, str], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.chain = chain
         self.chainlink = ChainlinkPrices(self._newest, aggregators)
+        self._monotonic = monotonic
         self._reading: asyncio.Task[Snapshot] | None = None
+        self._answers_until = -math.inf
         chain.also_ask(feeds.calls(aggregators))
 
     async def get_prices(self, assets: list[str]) -> dict[str, Quoted | Unavailable]:
@@ -75,13 +84,18 @@ class ChainPrices:
         await self.chain.close()
 
     async def _newest(self) -> Snapshot:
-        """A reading that is not over yet when it is asked for; it goes on when one of those who wait is cancelled."""
+        """A reading that is under way or has just ended; it goes on when one of those who wait for it is cancelled."""
         reading = self._reading
-        if reading is None or reading.done():
+        if reading is None or (reading.done() and self._monotonic() >= self._answers_until):
             reading = self._reading = asyncio.ensure_future(self.chain.snapshot(()))
-            reading.add_done_callback(_look_at)
+            reading.add_done_callback(self._note)
         await asyncio.wait([reading])
         return reading.result()
+
+    def _note(self, reading: asyncio.Task[Snapshot]) -> None:
+        # Looked at in any case: asyncio would take a failure that nobody waits for any more for a defect.
+        failed = reading.cancelled() or reading.exception() is not None
+        self._answers_until = -math.inf if failed else self._monotonic() + KEPT_S
 
 
 class ChainlinkPrices:
@@ -125,12 +139,6 @@ def _finding(token: str, told: Quoted | Unavailable) -> Finding:
         return Finding(subject, Verdict.WARNING, told.describe(), remedy)
     message = f"{canonical(told.price)} {told.currency}, updated at {iso(told.observed_at)}"
     return Finding(subject, Verdict.OK, message)
-
-
-def _look_at(reading: asyncio.Task[Snapshot]) -> None:
-    """A failure that nobody waits for any more is no defect, which asyncio would take it for."""
-    if not reading.cancelled():
-        reading.exception()
 
 
 def _series(snapshot: Snapshot, names: list[SeriesName]) -> Iterator[MarketObservation | Unavailable]:

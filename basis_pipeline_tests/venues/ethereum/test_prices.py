@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -33,12 +34,13 @@ def ask_prices(
     question: Callable[[ChainPrices], Awaitable[T]],
     *urls: str,
     feeds: Mapping[str, str] | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
     **changes: Any,
 ) -> T:
     """The answer of the chain's prices, closed afterwards."""
 
     async def asked() -> T:
-        prices = ChainPrices(Chain(**options(chain, *urls, **changes)), feeds or {})
+        prices = ChainPrices(Chain(**options(chain, *urls, **changes)), feeds or {}, monotonic=monotonic)
         try:
             return await question(prices)
         finally:
@@ -111,16 +113,30 @@ class TestAave:
             names[1]: SeriesValue(Decimal("1.040000000000000000"), chain.now),
         }
 
-    def test_what_is_asked_at_the_same_time_is_of_one_reading(self, chain: AaveChain, node: NodeProxy) -> None:
+    def test_what_is_asked_together_or_right_after_is_of_one_reading(self, chain: AaveChain, node: NodeProxy) -> None:
+        passed = [0.0]
+
         async def asked(prices: ChainPrices) -> None:
             await prices.get_prices(["ETH"])  # the first reading looks the contracts up
-            for number in (1, 2):
+            for number, (later_s, readings) in enumerate([(1.0, 1), (0.9, 0), (0.1, 1)]):
+                passed[0] += later_s
                 node.requests.clear()
                 questions = prices.get_prices(["ETH"]), prices.get_rates(["lst:weETH"])
                 await asyncio.gather(*questions, prices.chainlink.get_prices(["ETH"]))
-                assert node.requests.count("eth_call") == 1, number
+                assert node.requests.count("eth_call") == readings, number
 
-        ask_prices(chain, asked, node.url, feeds={"ETH": place_feed(chain, "ETH", "3000", chain.now)})
+        feeds = {"ETH": place_feed(chain, "ETH", "3000", chain.now)}
+        ask_prices(chain, asked, node.url, feeds=feeds, monotonic=lambda: passed[0])
+
+    def test_a_reading_that_failed_does_not_answer_again(self, chain: AaveChain, node: NodeProxy) -> None:
+        async def asked(prices: ChainPrices) -> Mapping[str, object]:
+            node.refuse_to_talk()
+            with pytest.raises(VenueError):
+                await prices.get_prices(["ETH"])
+            node.behave()
+            return await prices.get_prices(["ETH"])
+
+        assert "ETH" in ask_prices(chain, asked, node.url, monotonic=lambda: 0.0)
 
     def test_a_reading_goes_on_when_who_waits_for_it_is_cancelled(self, chain: AaveChain) -> None:
         async def asked(prices: ChainPrices) -> Mapping[str, object]:
