@@ -18,6 +18,9 @@ _UNFINISHED = [
 ]
 ABANDONED_AFTER = timedelta(minutes=1)
 """A run that takes longer than this to take its lease has no process any more."""
+RESTARTED_WITHIN = timedelta(minutes=2)
+"""A crashed run that Dagster has not started again by then is not waited for."""
+WILL_RETRY_TAG = "dagster/will_retry"
 
 
 def unfinished_runs(instance: dg.DagsterInstance, home: Home) -> list[dg.DagsterRun]:
@@ -29,8 +32,14 @@ def unfinished_runs(instance: dg.DagsterInstance, home: Home) -> list[dg.Dagster
     unfinished = dg.RunsFilter(statuses=_UNFINISHED)
     found = instance.get_runs(unfinished)
     if found and end_abandoned_runs(instance, home.path, updated_before=home.clock() - ABANDONED_AFTER):
-        return list(instance.get_runs(unfinished))
-    return list(found)
+        found = instance.get_runs(unfinished)
+    return [*found, *_to_be_started_again(instance, home.clock() - RESTARTED_WITHIN)]
+
+
+def _to_be_started_again(instance: dg.DagsterInstance, since: datetime) -> list[dg.DagsterRun]:
+    """The runs that crashed and that Dagster is about to start again."""
+    crashed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "true"}, updated_after=since)
+    return [run for run in instance.get_runs(crashed) if run.is_complete_and_waiting_to_retry]
 
 
 def ended_at(record: dg.RunRecord) -> datetime:

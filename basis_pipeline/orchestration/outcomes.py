@@ -32,7 +32,7 @@ from basis_pipeline.home import Home
 from basis_pipeline.ledger.alerts import alerts_listed, raise_alerts, resolve
 from basis_pipeline.ledger.readings import latest_reconciliations
 from basis_pipeline.ledger.verification import verify
-from basis_pipeline.orchestration.asking import short
+from basis_pipeline.orchestration.asking import WILL_RETRY_TAG, short
 from basis_pipeline.orchestration.failures import MISSING_PRICES, evaluations, readable_errors
 from basis_pipeline.orchestration.jobs import ALERTS
 from basis_pipeline.orchestration.recalculation import TARGET_TAG
@@ -48,7 +48,6 @@ _READ = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.RUN_FAILURE,
 }
-_WILL_RETRY = "dagster/will_retry"
 _BY_ACCOUNT = {(OUTCOMES, "no_unexplained_drift"), (OBSERVATIONS, "all_accounts_available")}
 _LEDGER = (balance_changes.TABLE, "ledger_chain_intact")
 _KINDS = {"fresh": AlertKind.MISSING_PRICE, "every_source_answered": AlertKind.UNAVAILABLE_VENUE}
@@ -136,7 +135,7 @@ def _of_failure(
     if missing:
         still = unvalued_portfolios(home.ports())  # a later run may have valued them by now
         return [missing_price(portfolio, lines) for portfolio, lines in sorted(missing.items()) if portfolio in still]
-    if TARGET_TAG in run.tags or run.tags.get(_WILL_RETRY) == "true":
+    if TARGET_TAG in run.tags or run.tags.get(WILL_RETRY_TAG) == "true":
         return []  # asked for again; when that is given up, the sensor that asks says so
     errors = list(readable_errors(events))
     if not errors and any(_is_error(check) for check in checks if not check.passed):

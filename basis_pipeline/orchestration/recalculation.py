@@ -233,7 +233,7 @@ def _key(days: DayRange, rest: Any) -> str:
 def _tried(instance: dg.DagsterInstance, target: Target) -> _Tried:
     records = instance.get_run_records(dg.RunsFilter(tags={TARGET_TAG: target.key}))
     runs = [record.dagster_run for record in records]
-    active = next((run for run in runs if not run.is_finished or run.is_complete_and_waiting_to_retry), None)
+    active = next((run for run in runs if not run.is_finished), None)
     attempts = max((int(run.tags.get(ATTEMPT_TAG, "1")) for run in runs), default=0)
     ended = [record for record in records if record.dagster_run.is_finished]
     return _Tried(attempts, active, max(ended, key=ended_at, default=None))

@@ -1,4 +1,4 @@
-"""A whole `basis ui` on a home: entries are recalculated and told of by themselves, also when it is killed meanwhile."""
+"""A whole `basis ui` on a home: entries are recalculated and told of by themselves, also when it is killed."""
 
 from __future__ import annotations
 

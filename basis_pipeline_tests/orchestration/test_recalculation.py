@@ -127,13 +127,24 @@ def test_a_run_of_other_days_is_not_waited_for(running: Daemon) -> None:
 
 def test_a_run_whose_process_died_is_not_waited_for(running: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     deposit(running.home)
-    run = running.begin(dg.RunRequest(partition_key=LAST.isoformat()), BOOKS, dg.DagsterRunStatus.STARTED)
+    by_hand = dg.RunRequest(partition_key=LAST.isoformat(), tags={"dagster/max_retries": "0"})
+    run = running.begin(by_hand, BOOKS, dg.DagsterRunStatus.STARTED)
     assert "is on it" in running.skipped(SENSOR), "it may be about to take its lease"
     monkeypatch.setattr("basis_pipeline.orchestration.asking.ABANDONED_AFTER", timedelta(seconds=-1))
     running.requested(SENSOR)
     ended = running.instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_crashed_run_that_dagster_starts_again_is_waited_for(running: Daemon) -> None:
+    deposit(running.home)
+    crashed = running.begin(running.requested(SENSOR), BOOKS, dg.DagsterRunStatus.STARTING)
+    running.instance.report_run_failed(crashed, "the worker died")
+    deposit(running.home, ON_LAST_DAY + 1)
+    assert "(materialize_books, FAILURE) is on it" in running.skipped(SENSOR)
+    running.instance.add_run_tags(crashed.run_id, {"dagster/auto_retry_run_id": "its successor, which ended"})
+    assert "cash #2 to #3" in running.requested(SENSOR).tags[WHY_TAG]
 
 
 def test_nothing_is_missed_or_done_twice_when_the_daemon_forgot_everything(running: Daemon) -> None:
