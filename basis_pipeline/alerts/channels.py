@@ -11,7 +11,7 @@ import selectors
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -26,6 +26,7 @@ START_SECONDS_MAX = 30.0
 SEND_SECONDS_MAX = 20.0
 """A message that takes longer counts as not sent, although it may have been. With starting it is less than the lease
 of ``ledger.alerts``, so that no other process sends the same meanwhile."""
+_END_SECONDS_MAX = 1.0
 _PROGRAM = Path(__file__).with_name("apprise_process.py")
 
 
@@ -103,4 +104,14 @@ def connected(home: Home, channel: str) -> Iterator[Connection]:
                 )
             yield connection
         finally:
-            process.kill()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """It ends by itself when nothing more is asked, unless it hangs."""
+    with suppress(BrokenPipeError):
+        cast("IO[bytes]", process.stdin).close()
+    try:
+        process.wait(_END_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()

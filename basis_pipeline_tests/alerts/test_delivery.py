@@ -12,7 +12,7 @@ from basis_pipeline.alerts import channels as connections
 from basis_pipeline.alerts import delivery
 from basis_pipeline.alerts.delivery import deliver_due, examine_channels, is_due, try_channels
 from basis_pipeline.domain.alerts import AlertKind, Severity
-from basis_pipeline.domain.errors import ConfigError, InputError
+from basis_pipeline.domain.errors import ConfigError, DeliveryError, InputError
 from basis_pipeline.domain.observations import Verdict
 from basis_pipeline.ledger import alerts
 from basis_pipeline_tests.alerts.builders import Clock, alert, raised
@@ -128,7 +128,7 @@ def test_a_channel_that_fails_waits_and_the_others_do_not(channels: Channels, ho
     assert "Connection refused" in str(report.failed[0].error)
     assert report.left == 2
     assert not is_due(home)
-    clock.turn(seconds=31)
+    clock.turn(minutes=5)
     assert is_due(home)
     assert [o.channel for o in deliver_due(home).channels] == ["dead"]
     state = {s.channel: s for s in alerts.channel_states(home.ledger.engine)}["dead"]
@@ -142,7 +142,7 @@ def test_what_failed_is_sent_when_the_channel_works_again(channels: Channels, ho
     assert "error=503" in str(deliver_due(home).failed[0].error)
     assert len(hook.refused) == 1, "the second is not tried on a channel that fails"
     hook.status = 200
-    clock.turn(seconds=31)
+    clock.turn(minutes=5)
     assert deliver_due(home).sent == 2
     assert hook.titles == ["[error] b", "[error] a"], "what failed before does not hold up the rest"
 
@@ -195,7 +195,7 @@ def test_a_channel_that_hangs_is_cut_off_and_tried_again(
     assert deliver_due(home).channels == (("chat", 0, "no answer within 0.5 s"),)
     assert time.monotonic() - began < 10
     hook.going.set()
-    clock.turn(seconds=31)
+    clock.turn(minutes=5)
     assert deliver_due(home).sent == 1
 
 
@@ -206,6 +206,16 @@ def test_a_sending_process_that_ends_is_told(
     home = channels(chat=hook.url())
     raised(home)
     assert deliver_due(home).channels[0].error == "the process that sends ended by itself (exit code 2)"
+
+
+def test_a_sending_process_that_is_ended_by_others_is_told(channels: Channels, hook: Webhook) -> None:
+    home = channels(chat=hook.url())
+    with connections.connected(home, "chat") as connection:
+        connection._process.kill()
+        connection._process.wait()
+        for _ in range(2):
+            with pytest.raises(DeliveryError, match="ended by itself"):
+                connection.send(connections.Message("a", "b", "info"))
 
 
 def test_while_another_process_sends_nothing_is_sent(channels: Channels, hook: Webhook, clock: Clock) -> None:
