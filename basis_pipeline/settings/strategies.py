@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.tokens import EXCHANGES, canonical_venue
@@ -50,10 +50,19 @@ def _exchange(name: object) -> str:
     return venue
 
 
-def _some(weights: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+def _by_exchange(weights: object) -> object:
+    """The weights under canonical names: pydantic would silently keep the last of two that mean the same."""
+    if not isinstance(weights, Mapping):
+        return weights
     if not weights:
         raise ValueError("is empty; give exchanges with their weights, such as binance: 1")
-    return weights
+    found: dict[str, object] = {}
+    for name, weight in weights.items():
+        venue = _exchange(name)
+        if venue in found:
+            raise ValueError(f"has {venue} twice; give each exchange once")
+        found[venue] = weight
+    return found
 
 
 Part = Annotated[Exact, Field(ge=0, lt=1)]
@@ -80,7 +89,7 @@ class StrategySettings(BaseModel):
     reserve: Part | None = Field(default=None, description="part of equity that is left alone")
     target_ltv: Part | None = Field(default=None, description="debt over collateral, by value")
     collateral: str | None = Field(default=None, description="aToken of a staked ETH")
-    allocation: Annotated[dict[Exchange, Annotated[Exact, Field(gt=0)]], AfterValidator(_some)] | None = Field(
+    allocation: Annotated[dict[str, Annotated[Exact, Field(gt=0)]] | None, BeforeValidator(_by_exchange)] = Field(
         default=None, description="exchanges that the shorts are split over, with their weights"
     )
     instrument: str | None = Field(default=None, description="the perpetual that is short")
