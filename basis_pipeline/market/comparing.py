@@ -60,7 +60,8 @@ class Comparison:
             await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
-        """End what is under way."""
+        """End what is under way, and begin nothing more."""
+        self._band = None
         for task in self._tasks:
             task.cancel()
         await self.ended()
