@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from basis_pipeline_tests.cli.builders import Basis, write_config
+from basis_pipeline_tests.live_homes import PORTFOLIO, live_home
 
 LAST_HOUR = "2024-05-13T23:00:00Z"
 EQUITY = Decimal("1006093.5")
@@ -112,3 +117,19 @@ def test_deciding_changes_nothing(books: Basis) -> None:
     before = books("export", "--portfolio", "lending").stdout
     books("decide")
     assert books("export", "--portfolio", "lending").stdout == before
+
+
+def test_live_a_strategy_decides_at_the_prices_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry = {"portfolio": PORTFOLIO, "kind": "basis", "asset": "ETH", "allocation": {"binance": "1"}}
+    routes = {"USDT": ["binance:USDTUSD:spot"], "ETH": ["binance:ETHUSDT:spot"]}
+    with live_home(tmp_path / "home", monkeypatch, prices={"routes": routes}, strategies={"carry": carry}) as home:
+        home.venues.set_price("USDTUSD", "0.999")
+        before = datetime.now(UTC)
+        [decision] = Basis(home.path).rows("decide")
+    assert before <= datetime.fromisoformat(decision["as_of"]) <= datetime.now(UTC)
+    assert (decision["total_equity"], decision["ledger_sequence"]) == ("10000", 2)
+    # Half of 10,000 USDT at 3,000 USDT: 1.666 ETH, and as much short.
+    assert [(each["name"], each["delta"]) for each in decision["adjustments"]] == [
+        ("ETH", "1.666"),
+        ("ETHUSDT-PERP", "-1.666"),
+    ]
