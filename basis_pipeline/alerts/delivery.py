@@ -12,24 +12,28 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from basis_pipeline.alerts.channels import connected, routes
-from basis_pipeline.alerts.messages import message_of, trial_message
+from basis_pipeline.alerts.messages import digest_of, message_of, trial_message
 from basis_pipeline.domain.alerts import Route
 from basis_pipeline.domain.errors import ConfigError, DeliveryError, InputError
 from basis_pipeline.domain.instants import Clock
 from basis_pipeline.domain.observations import Finding, Verdict
 from basis_pipeline.home import Home
 from basis_pipeline.ledger import alerts
+from basis_pipeline.ledger.alerts import Notice
 from basis_pipeline.logs import get_logger
 
 CHANNELS_AT_ONCE = 8
 BUDGET = timedelta(seconds=60)
 """No message is begun later than this; what is left is due the next time."""
 
+MESSAGES_MAX = 10
+"""More than so many alerts at once are told in one message."""
+
 _log = get_logger(__name__)
 
 
 class ChannelOutcome(NamedTuple):
-    """What became of one channel: how many messages it took, and why it takes no more (None: it took what was due)."""
+    """What became of one channel: of how many alerts it was told, and why of no more (None: of all that was due)."""
 
     channel: str
     sent: int
@@ -145,18 +149,21 @@ def _serve(home: Home, route: Route, clock: Clock) -> ChannelOutcome | None:
 
 
 def _send_due(home: Home, route: Route, clock: Clock, token: str) -> tuple[int, str | None]:
-    engine, sent, current = home.ledger.engine, 0, None
+    engine, sent = home.ledger.engine, 0
+    current: Notice | None = None
     until = clock() + BUDGET
     try:
         with connected(home, route.channel) as connection:
-            for notice in alerts.due(engine, [route], clock(), home.settings.alerts.renotify_after):
+            for notices in _by_message(alerts.due(engine, [route], clock(), home.settings.alerts.renotify_after)):
                 if clock() > until:
                     break
-                current = notice
-                connection.send(message_of(notice, home.path, clock()))
+                current = notices[0]
+                several = len(notices) > 1
+                message = digest_of(notices, home.path) if several else message_of(current, home.path, clock())
+                connection.send(message)
                 current = None
-                sent += 1
-                if not alerts.note_sent(engine, notice, clock(), token):
+                sent += len(notices)
+                if not alerts.note_sent(engine, route.channel, notices, clock(), token):
                     break
     except (ConfigError, DeliveryError) as error:
         if current is None:
@@ -165,6 +172,11 @@ def _send_due(home: Home, route: Route, clock: Clock, token: str) -> tuple[int, 
             alerts.note_failed(engine, current, clock(), str(error))
         return sent, str(error)
     return sent, None
+
+
+def _by_message(notices: list[Notice]) -> list[list[Notice]]:
+    """One to a message, unless there are so many that nobody could read them one by one."""
+    return [notices] if len(notices) > MESSAGES_MAX else [[notice] for notice in notices]
 
 
 def _try(home: Home, channel: str) -> ChannelOutcome:

@@ -33,6 +33,8 @@ RETRY_LAST = timedelta(hours=1)
 """A channel that fails is tried again after the first wait, which doubles up to the last."""
 EVENT_AGE_MAX = timedelta(hours=24)
 """An event that no channel could be told of for so long is no news any more."""
+NEW_CHANNEL_EVENT_AGE_MAX = timedelta(hours=1)
+"""A channel that was just added is told of what stands, not of every event of the last day."""
 RESOLVED_AGE_MAX = timedelta(days=7)
 _DOUBLINGS_MAX = 7
 
@@ -196,7 +198,7 @@ def claim(engine: Engine, channel: str, moment: datetime) -> str | None:
     """A claim to be the only one who sends to the channel until ``LEASE`` is over; None when it is not ready."""
     token = uuid4().hex
     with _alone(engine) as connection:
-        _ensure(connection, channel)
+        _ensure(connection, channel, moment)
         got = connection.execute(
             sa.update(alert_channels)
             .where(alert_channels.c.channel == channel, _free(moment))
@@ -211,17 +213,16 @@ def release(engine: Engine, channel: str, token: str) -> None:
         connection.execute(_held(channel, token).values(claim=None, claimed_until=None))
 
 
-def note_sent(engine: Engine, notice: Notice, moment: datetime, token: str) -> bool:
-    """The channel was told; the claim holds for another ``LEASE``. False when it is not ours any more."""
-    told: dict[str, Any] = {"failures": 0, "error": None}
-    if notice.reason is Reason.RESOLVED:
-        told["told_resolved_at"] = moment
-    else:
-        told |= {"told_news": notice.alert.news, "told_at": moment}
+def note_sent(engine: Engine, channel: str, notices: Sequence[Notice], moment: datetime, token: str) -> bool:
+    """The channel was told these; the claim holds for another ``LEASE``. False when it is not ours any more."""
     with _alone(engine) as connection:
-        _note(connection, notice, told)
-        _worked(connection, notice.channel, moment)
-        return bool(connection.execute(_held(notice.channel, token).values(claimed_until=moment + LEASE)).rowcount)
+        for notice in notices:
+            told: dict[str, Any] = {"told_news": notice.alert.news, "told_at": moment}
+            if notice.reason is Reason.RESOLVED:
+                told = {"told_resolved_at": moment}
+            _note(connection, notice, {**told, "failures": 0, "error": None})
+        _worked(connection, channel, moment)
+        return bool(connection.execute(_held(channel, token).values(claimed_until=moment + LEASE)).rowcount)
 
 
 def note_failed(engine: Engine, notice: Notice, moment: datetime, error: str) -> None:
@@ -234,7 +235,7 @@ def note_failed(engine: Engine, notice: Notice, moment: datetime, error: str) ->
 def note_tried(engine: Engine, channel: str, moment: datetime, error: str | None) -> None:
     """The channel was tried out with a message that is no alert; ``error`` None: it worked, so nothing has to wait."""
     with _alone(engine) as connection:
-        _ensure(connection, channel)
+        _ensure(connection, channel, moment)
         if error is None:
             _worked(connection, channel, moment)
         else:
@@ -338,18 +339,35 @@ def _stored(row: Row[Any]) -> StoredAlert:
 
 
 def _free(moment: datetime) -> sa.ColumnElement[bool]:
-    unclaimed = sa.or_(alert_channels.c.claimed_until.is_(None), alert_channels.c.claimed_until <= moment)
-    return sa.and_(unclaimed, sa.or_(alert_channels.c.retry_at.is_(None), alert_channels.c.retry_at <= moment))
+    return sa.and_(
+        _over(alert_channels.c.claimed_until, moment, LEASE), _over(alert_channels.c.retry_at, moment, RETRY_LAST)
+    )
+
+
+def _over(until: sa.Column[Any], moment: datetime, longest: timedelta) -> sa.ColumnElement[bool]:
+    """Whether the time has come; also when it is too far away to have been meant, because a clock was wrong."""
+    return sa.or_(until.is_(None), until <= moment, until > moment + 2 * longest)
 
 
 def _held(channel: str, token: str) -> sa.Update:
     return sa.update(alert_channels).where(alert_channels.c.channel == channel, alert_channels.c.claim == token)
 
 
-def _ensure(connection: Connection, channel: str) -> None:
+def _ensure(connection: Connection, channel: str, moment: datetime) -> None:
     known = sa.select(alert_channels.c.channel).where(alert_channels.c.channel == channel)
-    if connection.execute(known).first() is None:
-        connection.execute(sa.insert(alert_channels), {"channel": channel, "failures": 0})
+    if connection.execute(known).first() is not None:
+        return
+    connection.execute(sa.insert(alert_channels), {"channel": channel, "failures": 0})
+    past = sa.select(alerts.c.number, alerts.c.news).where(
+        alerts.c.kind.in_([kind for kind in AlertKind if not kind.standing]),
+        alerts.c.resolved_at.between(moment - EVENT_AGE_MAX, moment - NEW_CHANNEL_EVENT_AGE_MAX),
+    )
+    told = [
+        {"number": row.number, "channel": channel, "told_news": row.news, "failures": 0}
+        for row in connection.execute(past)
+    ]
+    if told:
+        connection.execute(sa.insert(alert_deliveries), told)
 
 
 def _note(connection: Connection, notice: Notice, values: dict[str, Any]) -> None:

@@ -83,6 +83,23 @@ def test_what_gets_worse_says_so(channels: Channels, hook: Webhook) -> None:
     assert hook.titles == ["[warning] okx cannot be read", "[error, worse than before] okx cannot be read"]
 
 
+def test_many_at_once_are_one_message_the_worst_first(channels: Channels, hook: Webhook) -> None:
+    home = channels(chat=hook.url())
+    severities = [Severity.WARNING] * 20 + [Severity.ERROR] * 8 + [Severity.INFO]
+    raised(home, *(alert(f"a{n}", severity=severity) for n, severity in enumerate(severities, start=1)))
+    assert deliver_due(home) == ((("chat", 29, None),), 0)
+    [digest] = hook.received
+    assert (digest["title"], digest["type"]) == ("29 alerts: 8 error, 20 warning, 1 info", "failure")
+    lines = digest["message"].splitlines()
+    assert (lines[0], lines[8]) == ("[error] a21 (alert 21)", "[warning] a1 (alert 1)")
+    assert lines[25] == "... and 4 more"
+    assert "basis alerts show NUMBER says what to do." in digest["message"]
+    subjects = [f"fund/a{n}" for n in range(1, 30)]
+    alerts.resolve(home.ledger.engine, AlertKind.UNAVAILABLE_VENUE, subjects, home.clock())
+    deliver_due(home)
+    assert (hook.titles[1:], hook.received[1]["type"]) == (["29 alerts: 29 resolved"], "success")
+
+
 def test_each_channel_gets_what_it_takes(channels: Channels, hook: Webhook) -> None:
     with webhook() as pager:
         settings: dict[str, dict[str, object]] = {"pager": {"severity": "error", "kinds": ["unavailable_venue"]}}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from basis_pipeline.alerts.delivery import deliver_due, is_due
+from basis_pipeline.alerts.delivery import MESSAGES_MAX, deliver_due, is_due
 from basis_pipeline.ledger.alerts import LEASE
 from basis_pipeline_tests.alerts import sender
 from basis_pipeline_tests.alerts.builders import Clock, alert, raised
@@ -29,7 +29,7 @@ def test_processes_that_deliver_at_once_send_everything_once(
     with webhook() as mail:
         (tmp_path / "mail.url").write_text(mail.url())
         home = channels(files | {"mail": {"url_file": str(tmp_path / "mail.url")}})
-        expected = [f"alert {number:02}" for number in range(20)]
+        expected = [f"alert {number:02}" for number in range(MESSAGES_MAX)]
         raised(home, *map(alert, expected))
         senders = [sender.start(home.path, clock()) for _ in range(3)]
         counts = [int(process.communicate(timeout=90)[0]) for process in senders]

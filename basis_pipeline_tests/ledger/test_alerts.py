@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -44,7 +45,7 @@ def tell(ledger: Ledger, minute: float, *routes: Route) -> list[Reason]:
         token = alerts.claim(ledger.engine, route.channel, at(minute))
         assert token is not None
         for notice in alerts.due(ledger.engine, [route], at(minute), AGAIN):
-            assert alerts.note_sent(ledger.engine, notice, at(minute), token)
+            assert alerts.note_sent(ledger.engine, route.channel, [notice], at(minute), token)
             reasons.append(notice.reason)
         alerts.release(ledger.engine, route.channel, token)
     return reasons
@@ -104,7 +105,7 @@ def test_worse_while_it_is_being_sent_is_told_too(ledger: Ledger) -> None:
     token = alerts.claim(ledger.engine, "chat", at(0))
     assert token is not None
     raised(ledger, 1, alert(severity=ERROR, text="worse"))
-    alerts.note_sent(ledger.engine, notice, at(1), token)
+    alerts.note_sent(ledger.engine, "chat", [notice], at(1), token)
     assert due(ledger, 1) == [("chat", "worse", Reason.WORSE)]
 
 
@@ -189,8 +190,17 @@ def test_each_event_is_an_alert_of_its_own_told_once_to_each_channel(ledger: Led
     assert [(state, times) for *_, state, times in listed(ledger, closed=True)] == [("event", 1), ("event", 1)]
 
 
+def test_a_channel_added_later_is_not_told_every_event_of_the_day(ledger: Ledger) -> None:
+    for minute, text in ((0, "of long ago"), (61, "recent")):
+        raised(ledger, minute, alert(AlertKind.EQUITY_CHANGE, text=text))
+    tell(ledger, 61)
+    assert alerts.claim(ledger.engine, "mail", at(120)) is not None
+    assert due(ledger, 120, Route("mail")) == [("mail", "recent", Reason.RAISED)]
+
+
 def test_an_event_that_could_not_be_told_for_a_day_is_no_news(ledger: Ledger) -> None:
     raised(ledger, 0, alert(AlertKind.EQUITY_CHANGE))
+    fail(ledger, 0)
     assert (len(due(ledger, 24 * 60)), due(ledger, 24 * 60 + 1)) == (1, [])
 
 
@@ -235,6 +245,14 @@ def test_only_one_may_send_to_a_channel_at_a_time(ledger: Ledger) -> None:
     assert alerts.claim(ledger.engine, "chat", at(0)) is not None
 
 
+def test_raised_and_claimed_from_everywhere_at_once_it_is_one_alert_and_one_claim(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda minute: raised(ledger, minute), range(40)))
+        claims = list(pool.map(lambda _: alerts.claim(ledger.engine, "chat", at(40)), range(8)))
+    assert [times for *_, times in listed(ledger, closed=True)] == [40]
+    assert sum(claim is not None for claim in claims) == 1
+
+
 def test_a_claim_runs_out_and_what_was_not_noted_is_sent_again(ledger: Ledger) -> None:
     raised(ledger, 0)
     died = alerts.claim(ledger.engine, "chat", at(0))
@@ -244,7 +262,7 @@ def test_a_claim_runs_out_and_what_was_not_noted_is_sent_again(ledger: Ledger) -
     taken = alerts.claim(ledger.engine, "chat", at(0) + LEASE)
     assert taken is not None
     assert [reason for *_, reason in due(ledger, 1)] == [Reason.RAISED]
-    assert not alerts.note_sent(ledger.engine, notice, at(1), died)
+    assert not alerts.note_sent(ledger.engine, "chat", [notice], at(1), died)
     alerts.release(ledger.engine, "chat", died)
     assert alerts.claim(ledger.engine, "chat", at(1)) is None
 
@@ -254,7 +272,7 @@ def test_a_sign_of_life_keeps_the_claim(ledger: Ledger) -> None:
     token = alerts.claim(ledger.engine, "chat", at(0))
     assert token is not None
     notice = alerts.due(ledger.engine, [CHAT], at(0), AGAIN)[0]
-    assert alerts.note_sent(ledger.engine, notice, at(0.9), token)
+    assert alerts.note_sent(ledger.engine, "chat", [notice], at(0.9), token)
     assert alerts.claim(ledger.engine, "chat", at(1.1)) is None
 
 
@@ -275,6 +293,14 @@ def test_a_channel_that_fails_is_left_alone_longer_and_longer(ledger: Ledger) ->
     assert tell(ledger, minute) == [Reason.RAISED]
     state = alerts.channel_states(ledger.engine)[0]
     assert state == ("chat", at(minute), None, 0, None, None)
+
+
+def test_a_clock_that_was_wrong_for_a_while_silences_no_channel(ledger: Ledger) -> None:
+    year = 365 * 24 * 60
+    assert alerts.claim(ledger.engine, "chat", at(year)) is not None
+    alerts.note_tried(ledger.engine, "mail", at(year), "no such host")
+    assert alerts.ready(ledger.engine, ["chat", "mail"], at(0)) == {"chat", "mail"}
+    assert alerts.claim(ledger.engine, "chat", at(0)) is not None
 
 
 def test_what_a_channel_refuses_does_not_hold_up_the_rest(ledger: Ledger) -> None:
