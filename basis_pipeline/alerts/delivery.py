@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from basis_pipeline.alerts.channels import connected, routes
+from basis_pipeline.alerts.channels import Message, connected, routes
 from basis_pipeline.alerts.messages import digest_of, message_of, trial_message
+from basis_pipeline.alerts.redaction import redactor
 from basis_pipeline.domain.alerts import Route
 from basis_pipeline.domain.errors import ConfigError, DeliveryError, InputError
 from basis_pipeline.domain.instants import Clock
@@ -151,7 +152,7 @@ def _serve(home: Home, route: Route, clock: Clock) -> ChannelOutcome | None:
 def _send_due(home: Home, route: Route, clock: Clock, token: str) -> tuple[int, str | None]:
     engine, sent = home.ledger.engine, 0
     current: Notice | None = None
-    until = clock() + BUDGET
+    until, redacted = clock() + BUDGET, redactor(home)
     try:
         with connected(home, route.channel) as connection:
             for notices in _by_message(alerts.due(engine, [route], clock(), home.settings.alerts.renotify_after)):
@@ -160,7 +161,7 @@ def _send_due(home: Home, route: Route, clock: Clock, token: str) -> tuple[int, 
                 current = notices[0]
                 several = len(notices) > 1
                 message = digest_of(notices, home.path) if several else message_of(current, home.path, clock())
-                connection.send(message)
+                connection.send(Message(redacted(message.title), redacted(message.body), message.type))
                 current = None
                 sent += len(notices)
                 if not alerts.note_sent(engine, route.channel, notices, clock(), token):

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -14,10 +15,13 @@ import pytest
 from basis_pipeline.alerts.apprise_process import cleaned, parts_of
 from basis_pipeline.alerts.channels import connected
 from basis_pipeline.alerts.delivery import deliver_due
+from basis_pipeline.domain.alerts import Alert, AlertKind, Severity
+from basis_pipeline.home import open_home
 from basis_pipeline.ledger import alerts
-from basis_pipeline_tests.alerts.builders import Clock, raised
+from basis_pipeline.ledger.alerts import raise_alerts
+from basis_pipeline_tests.alerts.builders import Clock, alert, raised
 from basis_pipeline_tests.alerts.conftest import Channels
-from basis_pipeline_tests.cli.builders import ROOT, environment
+from basis_pipeline_tests.cli.builders import ROOT, environment, write_config
 from basis_pipeline_tests.rigs.receivers import Webhook, mail_server
 
 TOKENS = ("pl4ntedT0k", "pl4ntedP4th", "pl4ntedQu3ry", "pl4nted p@ss/w0rd", "pl4ntedUs3r", "pl4ntedH3ader")
@@ -137,3 +141,24 @@ def test_the_url_is_not_on_the_command_line(channels: Channels, hook: Webhook) -
     home = channels(chat=hook.url("pl4nted"))
     with connected(home, "chat") as connection:
         assert "pl4nted" not in str(connection._process.args)
+
+
+def test_a_message_that_repeats_a_secret_of_the_home_is_sent_without_it(
+    hook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASIS_ALERTS__CHANNELS__CHAT__URL", hook.url("h00k-path"))
+    monkeypatch.setenv("BASIS_REDIS_URL", "redis://desk:redis%2Fpass@cache.example.org:6379/0")
+    monkeypatch.setenv("BASIS_ETHEREUM__RPC_URLS", "https://node.example.org/v2/r9c-t0ken")
+    monkeypatch.setenv("BASIS_ACCOUNTS__OKX__API_KEY", "okx-key-1")
+    okx = {"portfolio": "lending", "venue": "okx", "secret_file": "okx.secret", "passphrase_file": "missing"}
+    write_config(tmp_path, accounts={"okx": okx})
+    (tmp_path / "okx.secret").write_text("okx+secret/1=\n")
+    said = "redis/pass at cache.example.org, /v2/r9c-t0ken of node.example.org, okx-key-1, okx+secret/1=, h00k-path"
+    with open_home(tmp_path) as opened:
+        raise_alerts(opened.ledger.engine, [alert(f"okx-key-1 {n}") for n in range(2)], opened.clock())
+        text = Alert(AlertKind.FAILED_RUN, Severity.ERROR, "job", "job failed", said)
+        raise_alerts(opened.ledger.engine, [text], opened.clock())
+        assert deliver_due(opened).sent == 3
+    assert sorted(hook.titles) == ["[error] *** 0", "[error] *** 1", "[error] job failed"]
+    [body] = [message["message"] for message in hook.received if message["title"] == "[error] job failed"]
+    assert body.splitlines()[0] == "*** at cache.example.org, /v2/*** of node.example.org, ***, ***, ***"
