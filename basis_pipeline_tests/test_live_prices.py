@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +23,7 @@ from basis_pipeline.market.as_of import AsOfPrices
 from basis_pipeline.market.provider import PriceProvider
 from basis_pipeline.venues.ethereum.batch import exact
 from basis_pipeline_tests.rigs.ethereum import AaveChain
-from basis_pipeline_tests.rigs.ethereum_feeds import place_feed
+from basis_pipeline_tests.rigs.ethereum_feeds import place_feed, place_vault
 from basis_pipeline_tests.rigs.ethereum_fixtures import START, chain, ethereum_parts
 from basis_pipeline_tests.rigs.exchanges import ExchangeVenues, exchange_venues
 from basis_pipeline_tests.rigs.live_fund import tokens_of
@@ -145,6 +146,17 @@ def test_what_one_venue_does_not_list_is_asked_of_the_next_and_nothing_else(worl
     assert found == {"ETH": Decimal(2997), "EIGEN": Decimal("1.998")}
 
 
+def test_king_is_worth_what_its_vault_redeems_it_for(world: World) -> None:
+    assert world.chain is not None
+    world.venues.set_price("EIGENUSDT", "2", venue="bybit")
+    world.venues.set_price("ETHFIUSDT", "1.5", venue="okx")
+    vault = place_vault(world.chain, {"EIGEN": "2.5", "ETHFI": "4", "WETH": "0.001"})
+    placed = replace(world.chain.registry.token("KING"), address=vault)
+    world.chain.registry = world.chain.registry.extended([placed])
+    found = world.ask(lambda prices: prices.get_prices(["KING", "ETH", "EIGEN"]))
+    assert found["KING"] == (5 + 6 + 3) * Decimal("0.999")
+
+
 def test_with_every_exchange_down_aave_s_oracle_answers(world: World) -> None:
     assert world.chain is not None
     world.chain.set_price("WETH", "2990.5")
@@ -178,7 +190,9 @@ def test_when_nobody_can_tell_everybody_and_everything_said_is_named(
     place_feed(world.chain, "USDT", answer, world.chain.now - timedelta(hours=age_h))
     message = told(world, "ETH", "USDT", "KING")
     assert message.startswith("no price of ETH: binance: no USD price of USDT (wallet: getAssetPrice(address)")
-    assert message.endswith("no price of KING: wallet: does not know KING; chainlink: does not know KING")
+    (told_of_king,) = (part for part in message.split("; no price of ") if part.startswith("KING: "))
+    assert told_of_king.startswith("KING: wallet: previewRedeem(uint256) of ")
+    assert told_of_king.endswith(" reverted; chainlink: does not know KING")
     (told_of_usdt,) = (part for part in message.split("; no price of ") if part.startswith("USDT: "))
     assert "wallet: getAssetPrice(address)" in told_of_usdt
     assert f"{reason}; binance: does not know USDT" in told_of_usdt

@@ -51,6 +51,13 @@ class SeriesValue(NamedTuple):
     observed_at: datetime
 
 
+class Basket(NamedTuple):
+    """What one share of a vault is redeemed for, fees deducted: positive amounts by token, with the vault's time."""
+
+    amounts: Mapping[str, Decimal]
+    observed_at: datetime
+
+
 class Unavailable(NamedTuple):
     """No usable answer: what was asked for, and what was tried with the reason each attempt failed."""
 
@@ -81,11 +88,12 @@ class PriceInterface(Protocol):
     """A venue that can be asked what tokens are worth now.
 
     A plain Decimal is USD per unit as of now. A venue that quotes in another currency, or knows how old its price is,
-    answers ``Quoted``; ``Quote`` counts by its ``price_usd``. What it does not know it leaves out, and where it knows
-    why, it answers ``Unavailable`` with the reason.
+    answers ``Quoted``; ``Quote`` counts by its ``price_usd``. A share of a vault may be answered as a ``Basket``, which
+    is worth what its tokens are worth. What it does not know it leaves out, and where it knows why, it answers
+    ``Unavailable`` with the reason.
     """
 
-    async def get_prices(self, assets: list[str]) -> Mapping[str, Decimal | Quoted | Quote | Unavailable]:
+    async def get_prices(self, assets: list[str]) -> Mapping[str, Decimal | Quoted | Quote | Basket | Unavailable]:
         """Prices by canonical symbol of base tokens."""
         ...
 

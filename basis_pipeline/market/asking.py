@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from basis_pipeline.domain.errors import BasisError
 from basis_pipeline.domain.instants import Clock
-from basis_pipeline.domain.quotes import Unavailable
+from basis_pipeline.domain.quotes import Basket, Quoted, Unavailable
 from basis_pipeline.market.answers import Known, Outcome, refused_for_its_time, told
 from basis_pipeline.market.live_routes import Route, Step, by_interface
 
@@ -22,12 +22,14 @@ class Subject(NamedTuple):
     """One kind of what is asked for.
 
     ``accept`` makes of a sound number what is kept of it, given name and currency, or says what is wrong with it;
-    ``age_limit`` is by name. ``in_usd``: what is wanted is USD, whatever else an answer tells.
+    ``age_limit`` is by name. ``in_usd``: what is wanted is USD, whatever else an answer tells. ``worth``, where baskets
+    may answer, is the price of one given its name, and until when that holds.
     """
 
     accept: Callable[[str, str, Known], Awaitable[Known | str]]
     age_limit: Callable[[str], timedelta]
     in_usd: bool
+    worth: Callable[[str, Basket], Awaitable[tuple[Quoted, float] | str]] | None = None
 
 
 class Asking(NamedTuple):
@@ -88,10 +90,16 @@ class Asking(NamedTuple):
         answer = answers.get(step.question)
         if answer is None:
             return f"does not know {step.question}"
+        expires = started + self.ttl.total_seconds()
+        if isinstance(answer, Basket) and subject.worth is not None:
+            worth = await subject.worth(name, answer)
+            if isinstance(worth, str):
+                return worth
+            answer, expires = worth[0], min(expires, worth[1])
         found = told(answer, in_usd=subject.in_usd)
         if isinstance(found, str):
             return found
-        now, expires = self.clock(), started + self.ttl.total_seconds()
+        now = self.clock()
         if found.observed_at is not None:
             limit = subject.age_limit(name)
             refused = refused_for_its_time(found.observed_at, now, limit)

@@ -7,6 +7,7 @@ over with that reason, as one that is missing in a file is.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
@@ -92,7 +93,9 @@ class LiveRoutes:
         return {each for each in self._quoted_in(token) if not self._leads_to(token, self._priced_as(each), set())}
 
     def rank(self, token: str) -> int:
-        """Above that of every currency in which the token may be quoted: none waits for another of its own rank."""
+        """Above that of every token by whose price it may be valued: none waits for another of its own rank."""
+        if token in NOT_ON_EXCHANGES:
+            return sys.maxsize  # by what its vault holds, which may be any token
         found = self._ranks.get(token)
         if found is None:
             below = (self.rank(self._priced_as(each)) for each in self.currencies(token))

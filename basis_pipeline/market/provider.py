@@ -17,17 +17,18 @@ from decimal import Decimal
 from functools import reduce
 from typing import Any, NamedTuple
 
-from basis_pipeline.domain.errors import InputError, MissingPriceError
+from basis_pipeline.domain.errors import BasisError, InputError, MissingPriceError
 from basis_pipeline.domain.instants import Clock
-from basis_pipeline.domain.numbers import ONE, ZERO, multiply, quantize_rate, quantize_value
-from basis_pipeline.domain.quotes import Unavailable
+from basis_pipeline.domain.numbers import ONE, ZERO, add, multiply, quantize_rate, quantize_value
+from basis_pipeline.domain.quotes import Basket, Quoted, Unavailable
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, canonical_venue, parse_instrument
-from basis_pipeline.market.answers import Known, Outcome
+from basis_pipeline.market.answers import Known, Outcome, told
 from basis_pipeline.market.asking import Asking, Subject
 from basis_pipeline.market.comparing import Comparison, Discrepancy
 from basis_pipeline.market.flights import Fetch, Flights
 from basis_pipeline.market.live_routes import LiveRoutes
 from basis_pipeline.market.routing import USD, Routing, contract
+from basis_pipeline.market.wanted import NOT_ON_EXCHANGES
 
 __all__ = ["Discrepancy", "Observed", "PriceProvider"]
 
@@ -99,7 +100,7 @@ class PriceProvider:
         self._monotonic = monotonic
         self._ready: dict[str, tuple[Decimal, float]] = {}
         limit = self._routing.age_limit
-        self._price = Subject(self._accept_price, limit, in_usd=True)
+        self._price = Subject(self._accept_price, limit, in_usd=True, worth=self._worth)
         self._rate = Subject(_accept_rate, limit, in_usd=False)
         self._mark = Subject(_accept_mark, lambda key: limit(_instrument(key)), in_usd=False)
         self._comparison = Comparison(lambda routes: self._asking.walk(routes, self._price), band)
@@ -226,6 +227,21 @@ class PriceProvider:
             value, expires = multiply(known.value, unit.value), min(known.expires, unit.expires)
             known = known._replace(value=value, expires=expires)
         return _storable(known)
+
+    async def _worth(self, name: str, basket: Basket) -> tuple[Quoted, float] | str:
+        """What a share of a vault is redeemed for, at the prices of its tokens, and until when those hold."""
+        if name not in NOT_ON_EXCHANGES or NOT_ON_EXCHANGES & set(basket.amounts):
+            return f"is told to be {', '.join(basket.amounts)}; only a share of a vault is, and of others than vaults"
+        amounts = {token: told(amount, in_usd=True) for token, amount in basket.amounts.items()}
+        wrong = [f"{amount} of {token}" for token, amount in amounts.items() if isinstance(amount, str)]
+        if wrong or not amounts:
+            return f"is redeemed for nothing that can be counted ({', '.join(wrong)})"
+        try:
+            prices = await self.get_prices(amounts)
+        except BasisError as error:
+            return f"is redeemed for {', '.join(amounts)}: {error}"
+        usd = reduce(add, (multiply(basket.amounts[token], price) for token, price in prices.items()))
+        return Quoted(usd, USD, basket.observed_at), min(self._ready[token][1] for token in amounts)
 
 
 async def _accept_rate(_name: str, _currency: str, known: Known) -> Known | str:

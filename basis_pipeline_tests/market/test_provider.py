@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from basis_pipeline.domain.errors import InputError, MissingPriceError, UnknownNameError, VenueError
 from basis_pipeline.domain.numbers import multiply
-from basis_pipeline.domain.quotes import Quote, Quoted, Rate, SeriesValue, Unavailable
+from basis_pipeline.domain.quotes import Basket, Quote, Quoted, Rate, SeriesValue, Unavailable
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY
 from basis_pipeline.domain.valuation import Run, Sheet, describe_balance
 from basis_pipeline.market.provider import Observed, PriceProvider
@@ -766,6 +766,49 @@ class TestChainlink:
         reasons = Unavailable("ETH", ("latestRoundData() reverted",))
         message = told(provider(chainlink=Venue({"ETH": reasons})), "ETH")
         assert message == "no price of ETH: chainlink: latestRoundData() reverted"
+
+
+def king(**amounts: str) -> Basket:
+    return Basket({token: usd(amount) for token, amount in amounts.items()}, NOW)
+
+
+class TestVaults:
+    def test_a_share_is_worth_what_it_is_redeemed_for(self) -> None:
+        binance = Venue({"EIGEN": in_usdt("2"), "ETHFI": in_usdt("1.5"), "ETH": in_usdt("3000")})
+        wallet = Venue({"USDT": usd("0.999"), "KING": king(EIGEN="3", ETHFI="2", weETH="0.001")}, RATES)
+        source = provider(binance=binance, wallet=wallet)
+        assert prices(source, "KING", "EIGEN", "USDT")["KING"] == (6 + 3 + 3 * usd("1.04")) * usd("0.999")
+
+    def test_a_token_of_the_vault_without_a_price_is_named(self) -> None:
+        wallet = Venue({"KING": king(EIGEN="3", ETHFI="2"), "EIGEN": usd("2")})
+        assert told(provider(wallet=wallet), "KING") == (
+            "no price of KING: wallet: is redeemed for EIGEN, ETHFI: no price of ETHFI: wallet: does not know ETHFI"
+        )
+
+    def test_it_answers_no_longer_than_the_prices_that_it_rests_on(self) -> None:
+        time, binance = Time(), Venue({"EIGEN": usd("2")})
+        source = provider(time, binance=binance, wallet=Venue({"KING": king(EIGEN="3")}))
+        prices(source, "EIGEN")
+        time.go(seconds=20)
+        assert prices(source, "KING") == {"KING": usd("6")}
+        binance.prices = {"EIGEN": usd("4")}
+        time.go(seconds=10)
+        assert prices(source, "KING", "EIGEN") == {"KING": usd("12"), "EIGEN": usd("4")}
+
+    @pytest.mark.parametrize(
+        ("asset", "basket", "reason"),
+        [
+            ("ETH", king(EIGEN="1"), "is told to be EIGEN; only a share of a vault is"),
+            ("KING", king(KING="1"), "is told to be KING; only a share of a vault is, and of others than vaults"),
+            ("KING", king(), "is redeemed for nothing that can be counted"),
+            ("KING", king(EIGEN="0"), "answered 0, not positive of EIGEN"),
+            ("KING", king(EIGEN="-1"), "answered -1, not positive of EIGEN"),
+            ("KING", king(EIGEX="1"), "'EIGEX' is not a registered token"),
+            ("KING", king(EIGEN="1")._replace(observed_at=NOW - timedelta(hours=3)), "is 3 h old (limit 2 h)"),
+        ],
+    )
+    def test_a_basket_that_cannot_be_right_is_no_price(self, asset: str, basket: Basket, reason: str) -> None:
+        assert reason in told(provider(wallet=Venue({asset: basket}), binance=Venue({"EIGEN": usd("2")})), asset)
 
 
 class TestWhatAPriceRestsOn:

@@ -4,6 +4,7 @@
 
     address = place_feed(chain, "ETH", "3000.25", updated_at=chain.now)
     place_feed(chain, "ETH", "0", updated_at=chain.now)     # the same address, another answer
+    place_vault(chain, {"EIGEN": "2.5", "ETHFI": "1"})      # one share is redeemed for this
 """
 
 from __future__ import annotations
@@ -39,6 +40,19 @@ def constant_contract(answers: Mapping[str, bytes]) -> str:
     assert len(branches) == _BRANCH_BYTES * len(answers)
     assert len(bodies) == body_bytes * len(answers)
     return "0x" + code.hex()
+
+
+def place_vault(chain: AaveChain, amounts: Mapping[str, Decimal | str], fee: int = 0) -> str:
+    """The address of a vault of which one share is redeemed for this, by token (or by address, in units)."""
+    address = chain.wallet("vault")
+    tokens = [chain.tokens.get(token, token) for token in amounts]
+    units = [chain.units(token, amount) if token in chain.tokens else int(amount) for token, amount in amounts.items()]
+    answers = {
+        "decimals()": encode(["uint8"], [18]),
+        "previewRedeem(uint256)": encode(["address[]", "uint256[]", "uint256"], [tokens, units, fee]),
+    }
+    chain.set_code(address, constant_contract(answers))
+    return address
 
 
 def place_feed(

@@ -2,9 +2,9 @@
 
 ``nodes`` speaks JSON-RPC and keeps URLs secret, ``abi`` encodes calls and Multicall3, ``contracts`` finds Aave's
 contracts and checks what the registry says of them, ``batch`` says what is read and what the answers mean, ``queues``
-knows the exit queues of Lido and EtherFi, ``feeds`` those of Chainlink, ``search`` finds the block of a past moment,
-``chain`` puts a reading together, ``reader``, ``quotes`` and ``prices`` are what others use: wallets, market data to be
-recorded, and the prices of now.
+knows the exit queues of Lido and EtherFi, ``feeds`` Chainlink's, ``vaults`` what a share of one is redeemed for,
+``search`` finds the block of a past moment, ``chain`` puts a reading together, ``reader``, ``quotes`` and ``prices``
+are what others use: wallets, market data to be recorded, and the prices of now.
 """
 
 import sys

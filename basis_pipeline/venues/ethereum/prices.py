@@ -16,9 +16,9 @@ from basis_pipeline.domain.errors import VenueError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import canonical
 from basis_pipeline.domain.observations import Finding, MarketObservation, Verdict
-from basis_pipeline.domain.quotes import Quoted, Rate, SeriesName, SeriesValue, Unavailable
+from basis_pipeline.domain.quotes import Basket, Quoted, Rate, SeriesName, SeriesValue, Unavailable
 from basis_pipeline.domain.tokens import Registry, TokenKind, Valuation
-from basis_pipeline.venues.ethereum import batch, feeds
+from basis_pipeline.venues.ethereum import batch, feeds, vaults
 from basis_pipeline.venues.ethereum.chain import Chain, Snapshot
 
 KEPT_S = 1.0
@@ -42,13 +42,17 @@ class ChainPrices:
         self._monotonic = monotonic
         self._reading: asyncio.Task[Snapshot] | None = None
         self._answers_until = -math.inf
-        chain.also_ask(feeds.calls(aggregators))
+        self._vaults = vaults.calls(chain.registry)
+        chain.also_ask(feeds.calls(aggregators) | {vaults.name(share): call for share, call in self._vaults.items()})
 
-    async def get_prices(self, assets: list[str]) -> dict[str, Quoted | Unavailable]:
-        """Aave's oracle prices in USD. An asset without a reserve is left out."""
+    async def get_prices(self, assets: list[str]) -> dict[str, Quoted | Basket | Unavailable]:
+        """Aave's oracle prices in USD, and what shares of a vault are redeemed for; all else is left out."""
         snapshot = await self._newest()
-        found: dict[str, Quoted | Unavailable] = {}
+        found: dict[str, Quoted | Basket | Unavailable] = {}
         for asset in assets:
+            if asset in self._vaults:
+                found[asset] = vaults.basket(asset, self.chain.registry, snapshot)
+                continue
             told = _first(_series(snapshot, _oracle_series(asset, self.chain.registry)))
             if told is not None:
                 found[asset] = (

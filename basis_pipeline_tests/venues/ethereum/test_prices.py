@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -16,13 +17,13 @@ from basis_pipeline.domain.errors import MissingPriceError, VenueError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import multiply
 from basis_pipeline.domain.observations import Verdict
-from basis_pipeline.domain.quotes import Quoted, Rate, SeriesValue, Unavailable
+from basis_pipeline.domain.quotes import Basket, Quoted, Rate, SeriesValue, Unavailable
 from basis_pipeline.market.provider import PriceProvider
 from basis_pipeline.venues.ethereum.batch import exact
 from basis_pipeline.venues.ethereum.chain import Chain
 from basis_pipeline.venues.ethereum.prices import ChainPrices
 from basis_pipeline_tests.rigs.ethereum import AaveChain
-from basis_pipeline_tests.rigs.ethereum_feeds import place_feed
+from basis_pipeline_tests.rigs.ethereum_feeds import place_feed, place_vault
 from basis_pipeline_tests.rigs.ethereum_proxy import NodeProxy
 from basis_pipeline_tests.venues.ethereum.builders import options
 
@@ -69,7 +70,7 @@ class TestAave:
         }
 
     def test_what_has_no_reserve_is_left_out(self, chain: AaveChain) -> None:
-        assert ask_prices(chain, lambda prices: prices.get_prices(["EIGEN", "KING", "SOMETHING"])) == {}
+        assert ask_prices(chain, lambda prices: prices.get_prices(["EIGEN", "ETHFI", "SOMETHING"])) == {}
 
     @pytest.mark.parametrize("answer", ["0", "-1"])
     def test_an_oracle_at_zero_or_below_is_told_with_its_reason(self, chain: AaveChain, answer: str) -> None:
@@ -226,6 +227,37 @@ class TestChainlink:
     def test_without_feeds_the_chain_is_not_asked(self, chain: AaveChain, node: NodeProxy) -> None:
         node.refuse_to_talk()
         assert ask_prices(chain, lambda prices: prices.chainlink.get_prices(["ETH"]), node.url) == {}
+
+
+class TestVaults:
+    def told(self, chain: AaveChain, amounts: Mapping[str, str]) -> object:
+        """What is said of KING when its vault holds this."""
+        placed = replace(chain.registry.token("KING"), address=place_vault(chain, amounts, fee=10**16))
+        registry = chain.registry.extended([placed])
+        found = ask_prices(chain, lambda prices: prices.get_prices(["KING"]), registry=registry)
+        return found["KING"]
+
+    def test_a_share_is_told_by_what_it_is_redeemed_for_now(self, chain: AaveChain) -> None:
+        told = self.told(chain, {"EIGEN": "2.5", "USDT": "0.000001", "BTC": "0", "weETH": "0.01"})
+        amounts = {"EIGEN": Decimal("2.5"), "USDT": Decimal("0.000001"), "weETH": Decimal("0.01")}
+        assert told == Basket(amounts, chain.now)
+
+    def test_a_token_that_is_not_registered_is_named_unless_there_is_none_of_it(self, chain: AaveChain) -> None:
+        other = "0x" + "ab" * 20
+        assert f"its vault holds {other}, not registered" in reason(self.told(chain, {"EIGEN": "1", other: "1"}))
+        assert self.told(chain, {"EIGEN": "1", other: "0"}) == Basket({"EIGEN": Decimal(1)}, chain.now)
+
+    def test_a_token_that_is_told_twice_is_refused(self, chain: AaveChain) -> None:
+        told = self.told(chain, {"EIGEN": "1", chain.tokens["EIGEN"]: "1"})
+        assert "does not tell one amount a token" in reason(told)
+
+    def test_a_vault_that_does_not_answer_says_so(self, chain: AaveChain) -> None:
+        found = ask_prices(chain, lambda prices: prices.get_prices(["KING"]))
+        assert "previewRedeem(uint256)" in reason(found["KING"])
+
+    def test_without_an_address_there_is_no_vault(self, chain: AaveChain) -> None:
+        registry = chain.registry.extended([replace(chain.registry.token("KING"), address=None)])
+        assert ask_prices(chain, lambda prices: prices.get_prices(["KING"]), registry=registry) == {}
 
 
 class TestOverTheProvider:
