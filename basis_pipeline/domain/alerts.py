@@ -23,6 +23,7 @@ TEXT_MAX = 2_000
 LISTED_MAX = 10
 """So many findings are spelled out in a text, the others counted."""
 _PERCENT = Decimal("0.01")
+_PLACES = {"USDT": Decimal("0.01"), "ETH": Decimal("0.000001")}
 
 
 class AlertKind(StrEnum):
@@ -153,9 +154,9 @@ def equity_change(
         AlertKind.EQUITY_CHANGE,
         Severity.INFO,
         portfolio,
-        f"{portfolio}: {name} {sign}{_rounded(change)} {share_class}{relative}",
-        f"{name} of {portfolio} is {canonical(after)} {share_class} as of {iso(as_of)}; when it was last told it was "
-        f"{canonical(before)}. basis equity shows it by hour, venue and asset.",
+        f"{portfolio}: {name} {sign}{_rounded(change, share_class)} {share_class}{relative}",
+        f"{name} of {portfolio} is {_rounded(after, share_class)} {share_class} as of {iso(as_of)}; when it was last "
+        f"told it was {_rounded(before, share_class)}. basis equity shows it by hour, venue and asset.",
     )
 
 
@@ -238,7 +239,7 @@ def _percent(part: Decimal, whole: Decimal) -> str:
     return str(multiply(divide(part, whole), Decimal(100)).quantize(_PERCENT, context=CONTEXT))
 
 
-def _rounded(value: Decimal) -> str:
-    """Two places for the eye; all of them where that would show nothing."""
-    rounded = value.quantize(_PERCENT, context=CONTEXT)
-    return canonical(value) if rounded == 0 else f"{rounded}"
+def _rounded(value: Decimal, share_class: str) -> str:
+    """As many places as the eye needs; all of them where that would show nothing."""
+    rounded = value.quantize(_PLACES.get(share_class, _PERCENT), context=CONTEXT)
+    return f"{rounded:,f}" if rounded or not value else canonical(value)

@@ -77,11 +77,19 @@ def test_many_findings_are_counted_and_not_all_spelled_out() -> None:
         ("1000", "990", "lending: equity -10.00 USDT (-1.00 %)"),
         ("-1000", "-990", "lending: equity +10.00 USDT (+1.00 %)"),
         ("0", "0.001", "lending: equity +0.001 USDT"),
-        ("99999999999999999999", "1", "lending: equity -99999999999999999998.00 USDT (-100.00 %)"),
+        ("99999999999999999999", "1", "lending: equity -99,999,999,999,999,999,998.00 USDT (-100.00 %)"),
     ],
 )
 def test_a_change_of_equity_says_by_how_much(before: str, after: str, title: str) -> None:
     assert changed(before, after).title == title
+
+
+def test_amounts_have_the_places_that_the_eye_needs() -> None:
+    said = alerts.equity_change("loop", "total_equity", "ETH", Decimal("1234.5"), Decimal("1234.512345678901"), START)
+    assert said.title == "loop: equity +0.012346 ETH (+0.00 %)"
+    assert "equity of loop is 1,234.512346 ETH as of 20" in said.text
+    assert "it was 1,234.500000. " in said.text
+    assert "is 0.00 USDT" in changed("1", "0").text
 
 
 def test_another_measure_is_named() -> None:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 def doctor(*, home: HomeOption) -> None:
     """Check every part this home needs, a line each: what is wrong, and what to do about it.
 
-    Configuration, ledger, market data and warehouse; when live also each node, contract and token, each exchange key
-    and what it may do, the clocks, the sources of prices, and Redis. Ends with exit code 1 when something failed.
+    Configuration, ledger, market data, warehouse and the channels of alerts; when live also each node, contract and
+    token, each exchange key and what it may do, the clocks, the sources of prices, and Redis. Ends with exit code 1
+    when something failed.
     """
     from basis_pipeline.cli.doctor import examine
 
@@ -125,7 +126,8 @@ def _tell(records: list[ReconciliationRecord]) -> bool:
 def status(*, portfolio: OnlyPortfolioOption = None, form: FormatOption = Format.TABLE, home: HomeOption) -> None:
     """How the books stand: each portfolio's ledger, projection and publishing, each account's last reconciliation.
 
-    As csv or json, one row for each account with what its portfolio has.
+    As csv or json, one row for each account with what its portfolio has. On standard error: how many alerts nobody has
+    acknowledged, and which channels they do not reach.
     """
     from basis_pipeline.home import open_home
     from basis_pipeline.ledger.readings import latest_reconciliations
