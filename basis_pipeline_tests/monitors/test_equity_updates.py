@@ -211,7 +211,8 @@ def test_after_a_connection_that_was_only_cut_it_looks_once(tmp_path: Path, redi
             before = seen.monitor.calculations
             with Subscriber(redis_server) as other:
                 other.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            await until(lambda: seen.updates.state.interruptions == 1, "it has connected anew")
+            await until(lambda: seen.updates.state.interruptions, "it has noticed")
+            await until(lambda: seen.updates.state.listening, "it has connected anew")
             await seen.calm()
             assert seen.updates.state == UpdatesState(True, 0, 1, None)
             assert seen.monitor.calculations == before + 1
@@ -222,13 +223,13 @@ def test_after_a_connection_that_was_only_cut_it_looks_once(tmp_path: Path, redi
 def test_a_redis_that_hangs_is_noticed(
     tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(equity_updates, "QUIET_S", 0.1)
+    monkeypatch.setattr(equity_updates, "QUIET_S", 0.4)
 
     async def main() -> None:
         async with watched(tmp_path, redis_server.url) as seen:
             await seen.listening()
             messages = seen.updates.state.messages
-            await asyncio.to_thread(time.sleep, 0.5)
+            await asyncio.sleep(1)
             assert seen.updates.state == UpdatesState(True, messages, 0, None), "silence alone is no interruption"
             redis_server.hang()
             await until(lambda: not seen.updates.state.listening, "it notices")
