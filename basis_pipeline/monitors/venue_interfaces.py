@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from basis_pipeline.domain.errors import InputError, VenueError
 from basis_pipeline.domain.instants import Clock
-from basis_pipeline.domain.numbers import ZERO, canonical
+from basis_pipeline.domain.numbers import ZERO, add, canonical
 from basis_pipeline.domain.observations import Reading
 from basis_pipeline.domain.positions import PerpPosition
 from basis_pipeline.domain.tokens import EXCHANGES, IN_TRANSIT, WALLET, Registry, TokenKind
@@ -64,11 +64,12 @@ class _Venue:
         self._registry = registry
 
     def _amounts(self, side: Side, kinds: Collection[TokenKind] = tuple(TokenKind)) -> dict[str, Decimal]:
-        return {
-            holding.token: holding.amount
-            for holding in self._holdings
-            if holding.side == side and self._registry.token(holding.token).kind in kinds
-        }
+        found: dict[str, Decimal] = {}
+        for holding in self._holdings:
+            if holding.side == side and self._registry.token(holding.token).kind in kinds:
+                known = found.get(holding.token)  # of the wallet, where a user placed the token at an exchange
+                found[holding.token] = holding.amount if known is None else add(known, holding.amount)
+        return found
 
     def _positions(self) -> dict[str, OpenPosition]:
         return {

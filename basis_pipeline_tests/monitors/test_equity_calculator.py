@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from basis_pipeline.domain import equity
 from basis_pipeline.domain.errors import BasisError, InputError, MissingPriceError, VenueError
 from basis_pipeline.domain.instants import HOUR
-from basis_pipeline.domain.numbers import ONE, multiply
+from basis_pipeline.domain.numbers import ONE
 from basis_pipeline.domain.observations import Account, ObservedPosition, Reading, ReadingStatus
 from basis_pipeline.domain.positions import Book, PerpPosition
-from basis_pipeline.domain.quotes import Market, Unavailable
-from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, EXCHANGES, Registry, Token, TokenKind
-from basis_pipeline.domain.valuation import Sheet, describe_book
+from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Token, TokenKind
+from basis_pipeline.domain.valuation import describe_book
 from basis_pipeline.home import open_home
 from basis_pipeline.ledger.database import sqlite_url
 from basis_pipeline.ledger.ledger import Ledger
@@ -32,120 +28,10 @@ from basis_pipeline.monitors.equity_calculator import EquityCalculator, EquitySn
 from basis_pipeline.monitors.venue_interfaces import LedgerInterfaces, ledger_interfaces, reading_interfaces
 from basis_pipeline.warehouse.reading import Reader
 from basis_pipeline_tests.builders import START, FixedMarket, deposit, perp, update
-from basis_pipeline_tests.domain.strategies import amounts, prices
 from basis_pipeline_tests.homes import import_sample, rebuild_days, write_sample_home
-
-MARKET = FixedMarket(
-    prices={"ETH": "2900.123456789012345678", "USDT": "0.9993", "BTC": "61000.5", "EIGEN": "3.1", "KING": "55.77"},
-    marks={(venue, "ETHUSDT-PERP"): "2901.37" for venue in EXCHANGES},
-    rates={
-        "aave:WETH:liquidity": "1.021234567890123456789012345",
-        "aave:weETH:liquidity": "1.000000000001",
-        "aave:USDT:liquidity": "1.1",
-        "aave:WETH:debt": "1.031234567890123456789012345",
-        "lst:weETH": "1.037654321",
-        "lst:wstETH": "1.163",
-    },
-)
-
+from basis_pipeline_tests.monitors.valued import MARKET, MarketPrices, Specified, calculate, readings_of
 
 LENT = {"aave:USDT:liquidity": "1.1"}
-
-
-class MarketPrices:
-    """A price provider that answers from a market as of an instant, and remembers what it was asked."""
-
-    def __init__(self, market: Market, at: datetime = START, registry: Registry = DEFAULT_REGISTRY) -> None:
-        self.market = market
-        self.at = at
-        self.registry = registry
-        self.asked: list[str] = []
-
-    async def get_prices(self, assets: list[str]) -> dict[str, Decimal]:
-        self.asked += assets
-        found = {asset: self._price(asset) for asset in assets}
-        return {asset: price for asset, price in found.items() if price is not None}
-
-    async def get_marks(self, contracts: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Decimal]:
-        marks = {contract: self.market.mark(*contract, self.at) for contract in contracts}
-        return {name: mark.price for name, mark in marks.items() if not isinstance(mark, Unavailable)}
-
-    def _price(self, asset: str) -> Decimal | None:
-        valuation = self.registry.valuation(asset)
-        unit = ONE
-        for name in valuation.rate_names:
-            rate = self.market.rate(name, self.at)
-            if isinstance(rate, Unavailable):
-                return None
-            unit = multiply(unit, rate.rate)
-        quote = self.market.price(valuation.base, self.at)
-        return None if isinstance(quote, Unavailable) else multiply(unit, quote.price_usd)
-
-
-class Specified:
-    """A venue with the specification's methods and nothing else; ``fails`` is raised by all of them."""
-
-    def __init__(self, *, fails: Exception | None = None, lst: str = "weETH", **answers: Any) -> None:
-        self.fails = fails
-        self.lst = lst
-        self.answers = answers
-
-    async def _answer(self, name: str, otherwise: Any) -> Any:
-        if self.fails is not None:
-            raise self.fails
-        return self.answers.get(name, otherwise)
-
-    async def get_a_tokens(self) -> Any:
-        return await self._answer("a_tokens", {})
-
-    async def get_debt_tokens(self) -> Any:
-        return await self._answer("debt_tokens", {})
-
-    async def get_lst_balance(self) -> Any:
-        return await self._answer("lst_balance", Decimal(0))
-
-    def get_lst_token(self) -> str:
-        return self.lst
-
-    async def get_spot_balances(self) -> Any:
-        return await self._answer("spot", {})
-
-    async def get_margin_info(self) -> Any:
-        return await self._answer("margin", {})
-
-    async def get_balances(self) -> Any:
-        return await self._answer("balances", {})
-
-
-def calculate(interfaces: Mapping[str, Any], share_class: str = "USDT", market: Market = MARKET) -> EquitySnapshot:
-    calculator = EquityCalculator(interfaces, MarketPrices(market), clock=lambda: START)
-    return asyncio.run(calculator.calculate_equity(share_class))
-
-
-def readings_of(book: Book, portfolio: str = "fund") -> list[Reading]:
-    """What venues would say that hold just what the book says."""
-    readings = []
-    for venue in ("wallet", *EXCHANGES):
-        account = Account(portfolio, f"{portfolio}-{venue}", venue)
-        positions = {
-            name: ObservedPosition(position.size, position.entry_price)
-            for (where, name), position in book.positions.items()
-            if where == venue
-        }
-        balances = {token: balance for (where, token), balance in book.balances.items() if where == venue}
-        readings.append(Reading(account, ReadingStatus.AVAILABLE, START, START, balances, positions))
-    return readings
-
-
-def by_pipeline(book: Book, share_class: str) -> tuple[equity.Equity, dict[str, Decimal], dict[str, Decimal]]:
-    sheet = Sheet(MARKET, DEFAULT_REGISTRY, [START])
-    lines, missing = sheet.lines(describe_book(book, DEFAULT_REGISTRY), share_class, 0)
-    assert not missing
-    return equity.total(lines), equity.by_venue(lines), equity.by_asset(lines)
-
-
-def digits(figures: Mapping[str, Decimal]) -> dict[str, str]:
-    return {name: str(value) for name, value in figures.items()}
 
 
 def test_every_published_hour_of_the_sample_is_told_again_to_the_last_digit(tmp_path: Path) -> None:
@@ -178,65 +64,6 @@ def test_every_published_hour_of_the_sample_is_told_again_to_the_last_digit(tmp_
             where = row["portfolio"], row["as_of"]
             assert found.equity_by_venue == grouped.get((*where, "venue"), {})
             assert found.equity_by_asset == grouped.get((*where, "token"), {})
-
-
-BALANCES = st.dictionaries(
-    st.tuples(st.sampled_from(["binance", "okx"]), st.sampled_from(["ETH", "USDT", "weETH", "EIGEN", "unstETH"])),
-    amounts().filter(bool),
-    max_size=6,
-)
-ON_CHAIN = st.dictionaries(
-    st.tuples(
-        st.just("wallet"),
-        st.sampled_from(
-            ["ETH", "USDT", "KING", "weETH", "eETH", "stETH", "aWeETH", "aUSDT", "variableDebtWETH", "unstETH"]
-        ),
-    ),
-    amounts("0.000001"),
-    max_size=8,
-)
-UNDER_WAY = st.dictionaries(
-    st.tuples(st.just("in_transit"), st.sampled_from(["ETH", "USDT"])), amounts("0.000001"), max_size=2
-)
-PERPS = st.dictionaries(
-    st.tuples(st.sampled_from(EXCHANGES), st.just("ETHUSDT-PERP")),
-    st.tuples(amounts("-1000", "1000", 8).filter(bool), prices),
-    max_size=3,
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(BALANCES, ON_CHAIN, UNDER_WAY, PERPS, st.sampled_from(["USDT", "ETH"]))
-def test_any_book_has_the_digits_of_the_pipeline_by_ledger_and_by_reading(
-    on_exchanges: dict[tuple[str, str], Decimal],
-    on_chain: dict[tuple[str, str], Decimal],
-    under_way: dict[tuple[str, str], Decimal],
-    perps: dict[tuple[str, str], tuple[Decimal, Decimal]],
-    share_class: str,
-) -> None:
-    book = Book(
-        {**on_exchanges, **on_chain, **under_way},
-        {key: PerpPosition(*opened, START, None) for key, opened in perps.items()},
-    )
-    by_ledger = calculate(
-        LedgerInterfaces(lambda: (describe_book(book, DEFAULT_REGISTRY), 7), DEFAULT_REGISTRY), share_class
-    )
-    assert by_ledger.ledger_sequence == 7
-    assert_equal(by_ledger, book, share_class)
-    by_reading = calculate(reading_interfaces(readings_of(book), DEFAULT_REGISTRY), share_class)
-    assert by_reading.ledger_sequence is None
-    assert_equal(by_reading, Book({**on_exchanges, **on_chain}, book.positions), share_class)
-
-
-def assert_equal(found: EquitySnapshot, book: Book, share_class: str) -> None:
-    """The snapshot has the digits that the pipeline gives the book, and adds up exactly."""
-    expected, venues, assets = by_pipeline(book, share_class)
-    for name in ("total_equity", "unrealized_pnl", "in_transit", "locked", "nav"):
-        assert str(getattr(found, name)) == str(getattr(expected, name)), name
-    assert digits(found.equity_by_venue) == digits(venues)
-    assert digits(found.equity_by_asset) == digits(assets)
-    assert sum(map(Fraction, found.equity_by_venue.values())) == Fraction(found.total_equity)
-    assert sum(map(Fraction, found.equity_by_asset.values())) == Fraction(found.total_equity)
 
 
 def test_the_difference_of_ledger_and_reading_is_the_value_of_the_drift(tmp_path: Path) -> None:
@@ -363,6 +190,136 @@ def test_venues_are_asked_at_the_same_time() -> None:
         return await EquityCalculator(venues, MarketPrices(MARKET)).calculate_equity("USDT")
 
     assert asyncio.run(main()).total_equity == 3
+
+
+class Slow(Specified):
+    """A venue that waits for something before each answer."""
+
+    def __init__(self, wait: Callable[[], Awaitable[object]], **answers: Any) -> None:
+        super().__init__(**answers)
+        self.wait = wait
+
+    async def _answer(self, name: str, otherwise: Any) -> Any:
+        await self.wait()
+        return await super()._answer(name, otherwise)
+
+
+def test_venues_that_wait_do_so_at_the_same_time_wherever_they_stand_and_keep_their_order() -> None:
+    async def main() -> EquitySnapshot:
+        barrier = asyncio.Barrier(2)
+        held = {"balances": {"USDT": Decimal(1)}}
+        venues = {
+            "lido": Specified(lst_balance=Decimal(1), lst="stETH"),
+            "wallet": Slow(barrier.wait, **held),
+            "etherfi": Specified(lst_balance=Decimal(1)),
+            "in_transit": Slow(barrier.wait, **held),
+            "alchemy": Specified(balances={"BTC": Decimal(1)}),
+        }
+        return await EquityCalculator(venues, MarketPrices(MARKET)).calculate_equity("USDT")
+
+    found = asyncio.run(asyncio.wait_for(main(), 5))
+    assert [asset.asset for asset in found.assets] == ["stETH", "USDT", "weETH", "BTC"]
+    assert found.in_transit == 1
+
+
+def test_a_venue_that_fails_later_is_named_beside_one_that_failed_at_once() -> None:
+    async def late() -> None:
+        await asyncio.sleep(0)
+        raise ConnectionResetError("https://key:secret@node")
+
+    with pytest.raises(VenueError, match=r"okx: no key; .*aave: failed with ConnectionResetError") as caught:
+        calculate({"okx": Specified(fails=VenueError("no key")), "wallet": Specified(), "aave": Slow(late)})
+    assert "secret" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, VenueError)
+
+
+def test_a_venue_may_limit_its_own_time_and_may_be_cancelled_from_within() -> None:
+    async def too_long() -> None:
+        async with asyncio.timeout(0.01):
+            await asyncio.Event().wait()
+
+    async def cancelled() -> None:
+        asked = asyncio.ensure_future(asyncio.Event().wait())
+        asked.cancel()
+        await asked
+
+    venues = {"wallet": Slow(too_long), "okx": Slow(cancelled), "lido": Slow(too_long), "bybit": Specified()}
+    with pytest.raises(VenueError) as caught:
+        calculate(venues)
+    told = "wallet: failed with TimeoutError; okx: was cancelled from within; lido: failed with TimeoutError"
+    assert str(caught.value) == f"{told}; equity cannot be told without"
+
+
+@pytest.mark.parametrize("order", [("okx", "bybit", "wallet"), ("wallet", "bybit", "okx")])
+def test_a_calculation_that_is_cancelled_lets_go_of_every_venue(order: tuple[str, ...]) -> None:
+    async def main() -> None:
+        reached, freed = [], []
+
+        async def forever() -> None:
+            reached.append(1)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                freed.append(1)
+
+        venues = {venue: Specified() if venue == "bybit" else Slow(forever) for venue in order}
+        calculator = EquityCalculator(venues, MarketPrices(MARKET))
+        calculating = asyncio.create_task(calculator.calculate_equity("USDT"))
+        async with asyncio.timeout(5):
+            while len(reached) < 2:
+                await asyncio.sleep(0)
+        calculating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calculating
+        assert len(freed) == 2
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+def test_nothing_is_left_behind_of_a_calculation_in_which_nobody_waits() -> None:
+    async def main() -> None:
+        calculator = EquityCalculator({"wallet": Specified(balances={"USDT": Decimal(1)})}, MarketPrices(MARKET))
+        await calculator.calculate_equity("USDT")
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_what_is_borrowed_is_counted_once_though_a_venue_tells_of_it_twice() -> None:
+    margin = {"borrowings": {"ETH": Decimal(3), "BTC": Decimal(0)}}
+    spot = {"USDT": Decimal(9000), "ETH": Decimal(-3), "BTC": Decimal(-1)}
+    market = FixedMarket({"ETH": "1000", "BTC": "2000", "USDT": "1"})
+    found = calculate({"bybit": Specified(spot=spot, margin=margin)}, market=market)
+    assert {debt.asset: debt.amount for debt in found.debts} == {"ETH": 3, "BTC": 1}
+    assert found.total_equity == 4000
+
+
+def test_a_token_that_a_user_placed_at_an_exchange_counts_beside_the_one_held_there() -> None:
+    registry = DEFAULT_REGISTRY.extended([Token("bETH", TokenKind.LST, 18, "ETH", None, "binance")])
+    book = Book({("wallet", "bETH"): Decimal(1), ("binance", "bETH"): Decimal(2)})
+    provider = MarketPrices(FixedMarket({"ETH": "3000", "USDT": "1"}), registry=registry)
+    interfaces = LedgerInterfaces(lambda: (describe_book(book, registry), 1), registry)
+    found = asyncio.run(EquityCalculator(interfaces, provider).calculate_equity("USDT"))
+    assert found.equity_by_venue == {"binance": 9000}
+
+
+def test_snapshots_share_what_did_not_change_and_nobody_can_change_it() -> None:
+    wallet = Specified(balances={"ETH": Decimal(1), "USDT": Decimal(5)})
+    calculator = EquityCalculator({"wallet": wallet}, MarketPrices(MARKET))
+
+    async def twice() -> list[EquitySnapshot]:
+        first = await calculator.calculate_equity("USDT")
+        wallet.answers["balances"]["USDT"] = Decimal(6)
+        return [first, await calculator.calculate_equity("USDT")]
+
+    before, after = asyncio.run(twice())
+    assert before.assets[0] is after.assets[0]
+    assert [asset.amount for asset in (before.assets[1], after.assets[1])] == [5, 6]
+    assert after.total_equity - before.total_equity == 1
+    with pytest.raises(ValidationError, match="frozen"):
+        after.assets[0].amount = Decimal(7)
 
 
 def test_every_missing_price_is_listed_and_nothing_is_partly_told() -> None:
