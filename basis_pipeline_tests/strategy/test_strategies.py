@@ -163,6 +163,14 @@ def test_basis_counts_what_is_lent_owed_and_elsewhere() -> None:
     assert found == {("binance", "BTC"): Decimal("7.328"), ("okx", BTC_PERP): Decimal("-8.333")}
 
 
+def test_basis_is_short_less_where_a_perpetual_of_another_name_is_short_already() -> None:
+    # 8.333 BTC as above; 1.5 of it is hedged by a hedge-mode leg.
+    leg = {("okx", f"{BTC_PERP}:SHORT"): ("-1.5", "60000")}
+    fund = PaperFund(PAR, {("binance", "USDT"): "1000000"}, leg)
+    found = targets(decided(basis(fund, allocation={"bybit": 1})))
+    assert found == {("binance", "BTC"): Decimal("8.333"), ("bybit", BTC_PERP): Decimal("-6.833")}
+
+
 def test_basis_works_for_eth_on_another_exchange_and_in_other_steps() -> None:
     # A quarter of 1,000,000 at 3,000: 83.33 in steps of 0.01.
     fund = PaperFund(PAR, {("bybit", "USDT"): "1000000"})
@@ -256,3 +264,5 @@ def test_a_price_that_is_missing_for_a_target_is_named() -> None:
     without = {name: price for name, price in PAR.items() if name != "aWeETH"}
     with pytest.raises(MissingPriceError, match="no price above zero for aWeETH"):
         decided(loop(PaperFund(without, {("wallet", "ETH"): "10"})))
+    with pytest.raises(MissingPriceError, match="no price above zero for aWeETH"):
+        decided(loop(PaperFund({**PAR, "aWeETH": "0"}, {("wallet", "ETH"): "10"})))
