@@ -61,8 +61,9 @@ class PriceProvider:
     ``binance``, ``bybit`` and ``okx`` are asked in this order, then the chain (``wallet`` or ``alchemy``, then
     ``chainlink``), each only for the tokens that nobody before it could tell; USDT, in which exchanges quote, is asked
     of the chain first. Conversion rates come from interfaces that have ``get_rates``, the chain before the others,
-    never from an exchange, and marks from the contract's own venue. ``routing`` gives the order of exchanges, the quote
-    currencies, the age limits by name, and the routes that replace these defaults.
+    never from an exchange, and marks from the contract's own venue. KING is asked of the chain alone, and may be told
+    by what it is redeemed for. ``routing`` gives the order of exchanges, the quote currencies, the age limits by name,
+    and the routes that replace these defaults.
 
     A price answers for ``ttl`` on the ``monotonic`` clock, or until it is too old if that is sooner. Calls that need
     the same name at the same time share one request, which goes on when one of them is cancelled. A venue that takes
@@ -245,6 +246,8 @@ class PriceProvider:
 
 
 async def _accept_rate(_name: str, _currency: str, known: Known) -> Known | str:
+    if quantize_rate(known.value) <= ZERO:
+        return f"{known.value} is below the smallest rate that can be stored, 1e-27"
     return known
 
 

@@ -303,6 +303,10 @@ class TestWhatIsAccepted:
         message = told(provider(routing=routing, wallet=wallet), "KING", "ETH")
         assert message == "no price of ETH: wallet: 2026-11-01T07:30:00Z is 3 h old (limit 1 min)"
 
+    def test_a_rate_too_small_to_be_stored_is_none(self) -> None:
+        wallet = Venue({"ETH": usd("3000")}, {"lst:weETH": usd("1e-28")})
+        assert "lst:weETH: wallet: 1E-28 is below the smallest rate" in told(provider(wallet=wallet), "weETH")
+
     def test_a_stale_rate_is_none(self) -> None:
         stale = {"lst:weETH": Rate(usd("1.04"), "oracle", NOW - timedelta(hours=3))}
         assert "lst:weETH: wallet: 2026-11-01T07:30:00Z is" in told(provider(wallet=Venue(rates=stale)), "weETH")
