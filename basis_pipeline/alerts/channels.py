@@ -89,7 +89,7 @@ def connected(home: Home, channel: str) -> Iterator[Connection]:
     url = channel_url(home, channel)
     # A group of its own: Ctrl-C is for us to act on. Its errors could show the URL, so nobody sees them.
     with subprocess.Popen(
-        [sys.executable, str(_PROGRAM)],
+        [sys.executable, "-P", str(_PROGRAM)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ out, so that one who died while sending holds nobody up; what it had sent but no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -101,8 +101,10 @@ class NotifiedEquity(NamedTuple):
     notified_at: datetime
 
 
-def raise_alerts(engine: Engine, raised: Iterable[Alert], moment: datetime) -> list[StoredAlert]:
+def raise_alerts(engine: Engine, raised: Collection[Alert], moment: datetime) -> list[StoredAlert]:
     """Keep these alerts, in order; those that stand already are counted up and take the newest words."""
+    if not raised:
+        return []
     with _alone(engine) as connection:
         return [_raise(connection, alert, moment) for alert in raised]
 

@@ -37,10 +37,12 @@ SECRETS = {
     "BASIS_ACCOUNTS__SWAPS__API_KEY": "pl4nted-okx-k3y",
     "BASIS_ACCOUNTS__SWAPS__SECRET": "pl4nted/okx+secr3t=",
     "BASIS_ACCOUNTS__SWAPS__PASSPHRASE": "pl4nted okx p&ssphrase",
+    "BASIS_ALERTS__CHANNELS__CHAT__URL": "json://desk:pl4nted-ch4t-p4ss@127.0.0.1:1/pl4nted-ch4t-p4th",
     "BASIS_REDIS_URL": "redis://:pl4nted-redis-p4ss@127.0.0.1:1/0",
 }
 FILES = {"bybit_key": "pl4nted-bybit-k3y", "bybit_secret": "pl4nted/bybit+secr3t="}
-PLANTED = ["pl4nted-rpc-k3y", "pl4nted-redis-p4ss", *FILES.values(), *[s for s in SECRETS.values() if "://" not in s]]
+IN_URLS = ("pl4nted-rpc-k3y", "pl4nted-redis-p4ss", "pl4nted-ch4t-p4ss", "pl4nted-ch4t-p4th")
+PLANTED = [*IN_URLS, *FILES.values(), *[secret for secret in SECRETS.values() if "://" not in secret]]
 DEAD_PORT = 1
 RUN_THE_HOUR = """
 import sys
@@ -163,6 +165,7 @@ def commands(home: Path) -> list[list[str]]:
         [*basis, "reconcile"],
         [*basis, "reconcile", "--format", "json"],
         [*basis, "materialize", "--last"],
+        [*basis, "alerts", "test"],
         [*basis, "status"],
         [*basis, "status", "--format", "json"],
         [sys.executable, "-W", "ignore", "-c", RUN_THE_HOUR, str(home)],
