@@ -17,6 +17,7 @@ TOPICS = (
     "equity_now",
     "reacting",
     "reconciliation",
+    "recalculation",
     "one_day",
     "dagster_cost",
 )

@@ -44,6 +44,11 @@ def instance_config(directory: Path | str) -> dict[str, Any]:
             "pools": {"granularity": "op", "default_limit": 1},
             "runs": {"max_concurrent_runs": 4},
         },
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator.queued_run_coordinator",
+            "class": "QueuedRunCoordinator",
+            "config": {"dequeue_interval_seconds": 1},
+        },
         "run_monitoring": {
             "enabled": True,
             "poll_interval_seconds": 10,

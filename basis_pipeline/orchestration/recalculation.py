@@ -26,6 +26,7 @@ from basis_pipeline.orchestration.asking import ended_at, short, unfinished_runs
 from basis_pipeline.orchestration.days import days_of_run, range_tags
 from basis_pipeline.orchestration.failures import errors_of_run
 from basis_pipeline.orchestration.jobs import BOOKS, PROJECTION
+from basis_pipeline.steps import balance_changes, equity, positions
 from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.staleness import Touched, touched_days
 
@@ -34,6 +35,7 @@ STARTED_BY_TAG = "basis/started_by"
 SENSOR = "balance_change_sensor"
 _ASSET_JOB = "__ASSET_JOB"
 """What Dagster calls the job of assets that somebody chose in the UI."""
+_OF_ENTRIES = (balance_changes.TABLE, *positions.TABLES, *equity.TABLES)
 _ENTRIES, _GAPS = "equity", "equity that lacks a portfolio"
 """What the alert is about, for days that entries touch and for days that could not be valued."""
 
@@ -83,6 +85,8 @@ class Target:
     key: str
     subject: str
     why: str
+    assets: tuple[str, ...] = ()
+    """What is to be made anew; empty: everything."""
 
 
 class _Tried(NamedTuple):
@@ -189,12 +193,15 @@ def _request(target: Target, attempt: int, days: dg.DailyPartitionsDefinition) -
     ends = range_tags(days, target.days)
     only = target.days.first.isoformat() if len(target.days) == 1 else None
     return dg.RunRequest(
-        run_key=f"{target.key}-{attempt}", partition_key=only, tags=tags if only is not None else {**tags, **ends}
+        run_key=f"{target.key}-{attempt}",
+        partition_key=only,
+        tags=tags if only is not None else {**tags, **ends},
+        asset_selection=[dg.AssetKey(name) for name in target.assets] or None,
     )
 
 
 def _targets(snapshot: LedgerSnapshot, touched: Touched, market: str) -> list[Target]:
-    """What is behind, entries first. Days that could not be valued are asked for again only where something changed."""
+    """What is behind, entries first. ``market`` says which market files there are, and is empty when live."""
     targets = []
     if touched.by_entries:
         days = DayRange(touched.by_entries[0], touched.by_entries[-1])
@@ -204,7 +211,9 @@ def _targets(snapshot: LedgerSnapshot, touched: Touched, market: str) -> list[Ta
             for name, since in sorted(touched.behind.items())
         )
         why = f"{_named(len(touched.by_entries), days)} touched by entries of {entries}"
-        targets.append(Target(days, _key(days, touched.heads), _ENTRIES, why))
+        # Prices of market files do not change because of entries: where they are published they stay as they are.
+        assets = _OF_ENTRIES if market and touched.with_market.issuperset(days) else ()
+        targets.append(Target(days, _key(days, touched.heads), _ENTRIES, why, assets))
     for days in _stretches(touched.gaps):
         end = day_start(days.last) + DAY
         known = {name: snapshot.newest_until(name, end) for name in touched.lacking}

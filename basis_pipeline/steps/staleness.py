@@ -14,6 +14,7 @@ from basis_pipeline.ledger.publications import Publication
 from basis_pipeline.ledger.snapshot import Head, LedgerSnapshot
 from basis_pipeline.steps.balance_changes import TABLE as BALANCE_CHANGES
 from basis_pipeline.steps.equity import SNAPSHOTS
+from basis_pipeline.steps.market import CONVERSION_RATES, PRICES
 from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.timeline import timeline_of
 
@@ -55,11 +56,13 @@ class Touched:
     by_entries: tuple[date, ...] = ()
     """Days that entries recorded since touch."""
     behind: Mapping[str, int] = field(default_factory=dict)
-    """The portfolios of these entries, and up to which sequence their equity is published everywhere."""
+    """The portfolios of these entries, and up to which sequence all of these days show them."""
     gaps: tuple[date, ...] = ()
     """Days whose equity lacks a portfolio that had started by then: it could not be valued."""
     lacking: frozenset[str] = frozenset()
     """The portfolios that the gaps lack."""
+    with_market: frozenset[date] = frozenset()
+    """Days whose prices and rates are published."""
 
 
 def touched_days(ports: Ports, current: date, seen: Mapping[str, Head] | None = None) -> Touched:
@@ -90,11 +93,19 @@ def touched_days(ports: Ports, current: date, seen: Mapping[str, Head] | None = 
             found = _touched_by(snapshot.recorded_after(portfolio, lowest), portfolio, changes, equity, current)
             if found:
                 days |= found
-                behind[portfolio] = lowest
+                shown = [p for p in (*changes.values(), *known_in) if p.day in found]
+                behind[portfolio] = min((_built_from(p, portfolio) for p in shown), default=lowest)
     lacking = {day: _lacking(snapshot, p, changes.get(day)) for day, p in equity.items()}
     gaps = sorted(day for day, portfolios in lacking.items() if portfolios)
+    priced, rated = ({p.day for p in published if p.table == table} for table in (PRICES, CONVERSION_RATES))
     return Touched(
-        heads, False, tuple(sorted(days)), behind, tuple(gaps), frozenset().union(*(lacking[day] for day in gaps))
+        heads,
+        False,
+        tuple(sorted(days)),
+        behind,
+        tuple(gaps),
+        frozenset().union(*(lacking[day] for day in gaps)),
+        frozenset(priced & rated),
     )
 
 

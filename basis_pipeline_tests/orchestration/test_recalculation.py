@@ -12,6 +12,8 @@ import dagster as dg
 import pytest
 
 from basis_pipeline.domain.instants import DAY
+from basis_pipeline.home import open_home
+from basis_pipeline.ledger import publications
 from basis_pipeline.orchestration.jobs import BOOKS, PROJECTION
 from basis_pipeline.orchestration.leases import held_lease
 from basis_pipeline.orchestration.recalculation import ATTEMPT_TAG, SENSOR, TARGET_TAG, WHY_TAG
@@ -72,6 +74,35 @@ def test_an_entry_on_the_last_day_asks_for_that_day(running: Daemon) -> None:
     assert running.run(request, BOOKS)
     assert ask(running.home, "SELECT total_equity FROM equity_latest WHERE portfolio = 'cash'") == [(1007,)]
     assert running.skipped(SENSOR) == "every published day shows all entries: cash #2, coins #2"
+
+
+def test_prices_that_are_published_are_left_as_they_are_and_every_other_check_runs(running: Daemon) -> None:
+    deposit(running.home)
+    request = running.requested(SENSOR)
+    assert {key.to_user_string() for key in request.asset_selection or []} == {
+        "balance_changes",
+        "wallet_balances",
+        "cex_balances",
+        "perp_positions",
+        "equity_positions",
+        "equity_snapshots",
+    }
+    assert running.run(request, BOOKS)
+    [run] = running.runs()
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    events = [record.get_dagster_event() for record in running.instance.all_logs(run.run_id, of_type=kind)]
+    assert {event.asset_check_evaluation_data.asset_key.to_user_string() for event in events} == {
+        key.to_user_string() for key in request.asset_selection or []
+    }
+
+
+def test_days_whose_prices_are_not_published_get_them(running: Daemon) -> None:
+    with open_home(running.home) as opened:
+        engine = opened.ledger.engine
+        files = publications.current_files(engine).files
+        publications.withdraw(engine, [p.file for p in files if (p.table, p.day) == ("prices", LAST)])
+    deposit(running.home)
+    assert running.requested(SENSOR).asset_selection is None
 
 
 def test_a_late_entry_asks_for_one_run_over_every_day_from_its_own_on(running: Daemon) -> None:

@@ -68,6 +68,7 @@ class Daemon:
             instance=self.instance,
             raise_on_error=False,
             tags=tags_of(request),
+            asset_selection=request.asset_selection,
         )
         return result.success
 
