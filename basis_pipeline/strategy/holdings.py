@@ -35,7 +35,12 @@ class Holdings:
             portfolio=snapshot.get("portfolio"),
             ledger_sequence=snapshot.get("ledger_sequence"),
             balances={(venue, token): held for venue in sections for token, held in sections[venue].items() if held},
-            perps={(venue, name): each["size"] for venue in positions for name, each in positions[venue].items()},
+            perps={
+                (venue, name): each["size"]
+                for venue in positions
+                for name, each in positions[venue].items()
+                if each["size"]
+            },
         )
 
     def tokens_of(self, asset: str, registry: Registry) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,17 +19,16 @@ from basis_pipeline.monitors.equity_calculator import EquityCalculator, EquitySn
 from basis_pipeline.monitors.equity_monitor import EquityMonitor
 from basis_pipeline.monitors.simulated_time import SimulatedTime
 from basis_pipeline.monitors.venue_interfaces import ledger_interfaces
-from basis_pipeline.monitors.watching import open_equity_monitor
-from basis_pipeline.strategy.base import BaseStrategyManager
+from basis_pipeline.strategy.base import BaseStrategyManager, PositionSource
 from basis_pipeline.strategy.kinds import KINDS
 from basis_pipeline.strategy.positions import LedgerPositions
 from basis_pipeline.strategy.values import Decision
-from basis_pipeline_tests.builders import JOURNALS, START, journal
-from basis_pipeline_tests.homes import ask, copy_home
+from basis_pipeline_tests.acceptance.live_replay import HOUR, live_replay
+from basis_pipeline_tests.builders import JOURNAL_CAPITAL, JOURNALS, START, journal
+from basis_pipeline_tests.homes import ask, terms, write_home
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
-HOUR = timedelta(hours=1)
 HOURS = [START + HOUR * number for number in range(12_047)]
 SAMPLED = HOURS[1::53]
 ALLOCATION = {"binance": "40", "bybit": "30", "okx": "30"}
@@ -54,7 +53,7 @@ class Managed(NamedTuple):
             yield moment, asyncio.run(self.strategy.rebalance_decision())
 
 
-def made(portfolio: str, positions: LedgerPositions, calculator: EquityCalculator) -> BaseStrategyManager:
+def made(portfolio: str, positions: PositionSource, calculator: EquityCalculator) -> BaseStrategyManager:
     kind, config = CONFIGURED[portfolio]
     return KINDS[kind]({"share_class": JOURNALS[portfolio], **config}, None, positions, calculator)
 
@@ -94,31 +93,36 @@ def published_equity(home: Path, portfolio: str) -> dict[datetime, tuple[Decimal
 
 
 def test_a_strategy_behind_a_monitor_decides_on_the_pipelines_equity_at_every_hour(
-    rebuilt_home: Path, tmp_path: Path
+    rebuilt_home: Path, shared: Path, tmp_path: Path
 ) -> None:
-    """The code of live mode on a clock of its own, against what the pipeline published."""
-    portfolio = "eth_leveraged_loop"
-    home = copy_home(rebuilt_home, tmp_path / "home")
+    """All of live mode on a clock of its own: the journal happens, a monitor tells of equity, the strategy decides."""
+    portfolio, share_class = "eth_leveraged_loop", "ETH"
+    capital = JOURNAL_CAPITAL[share_class]
+    home = write_home(tmp_path / "live", shared / "market_data", {portfolio: terms(share_class, capital, START)})
     days = SimulatedTime(HOURS[0], HOURS[-1])
     decisions: list[Decision] = []
 
-    async def run() -> EquityMonitor:
-        with open_home(home, clock=days.clock) as opened:
-            positions = LedgerPositions(opened.ledger, portfolio, days.clock)
-            async with open_equity_monitor(opened, portfolio, simulated=days) as monitor:
-                monitor.update_interval, monitor.threshold = 3600, Decimal(0)
-                strategy = made(portfolio, positions, monitor.equity_calculator)
+    async def live_through() -> EquityMonitor:
+        payloads = journal(shared, portfolio)
+        async with live_replay(home, portfolio, capital, share_class, START, payloads) as fund:
 
-                async def decide(told: EquitySnapshot) -> None:
-                    decisions.append(await strategy.rebalance_decision(told))
+            async def sleep(seconds: float) -> None:
+                await days.sleep(seconds)
+                await fund.go_to(days.clock())
 
-                monitor.add_callback(decide)
-                await days.run(monitor.start_monitoring("ETH"))
-                return monitor
+            strategy = made(portfolio, fund.positions, fund.equity)
 
-    monitor = asyncio.run(run())
+            async def decide(told: EquitySnapshot) -> None:
+                decisions.append(await strategy.rebalance_decision(told))
+
+            monitor = EquityMonitor(fund.equity, 3600, threshold=Decimal(0), monotonic=days.monotonic, sleep=sleep)
+            monitor.add_callback(decide)
+            await days.run(monitor.start_monitoring(share_class))
+            return monitor
+
+    monitor = asyncio.run(live_through())
     assert (monitor.calculations, monitor.failures, monitor.callback_failures) == (len(HOURS), 0, 0)
-    expected = published_equity(home, portfolio)
+    expected = published_equity(rebuilt_home, portfolio)
     found = {each.standing.as_of: (each.standing.total_equity, each.standing.ledger_sequence) for each in decisions}
     assert len(found) == len(decisions)
     assert found == {hour: expected[hour] for hour in found}
