@@ -6,6 +6,8 @@
     publisher.py         Redis: the snapshot key and the channel of updates
     events.py            listening to that channel
     equity_calculator.py EquityCalculator: what is held, valued now
+    equity_snapshot.py   what it comes to
+    asking_venues.py     what venues hold, asked at the same time
     venue_interfaces.py  what it asks: the ledger's and a reading's holdings, venue by venue
     equity.py            calculators of a home, put together, and what drift is worth
     equity_monitor.py    EquityMonitor: who needs to know of equity is told when it changed

@@ -6,31 +6,27 @@ once per line, and every total a sum of lines. For the same holdings and prices 
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain
-from operator import methodcaller
-from types import CoroutineType
 from typing import Any, NamedTuple, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict
-
 from basis_pipeline.domain.equity import of_sides
-from basis_pipeline.domain.errors import BasisError, InputError, MissingPriceError, VenueError
+from basis_pipeline.domain.errors import InputError, MissingPriceError
 from basis_pipeline.domain.instants import Clock
-from basis_pipeline.domain.numbers import CONTEXT, ONE, ZERO, divide, multiply, parse_decimal, quantize_value
-from basis_pipeline.domain.tokens import EXCHANGES, IN_TRANSIT, SHARE_CLASSES, VENUE_ALIASES, WALLET, parse_instrument
+from basis_pipeline.domain.numbers import CONTEXT, ONE, ZERO, divide, multiply, quantize_value
+from basis_pipeline.domain.tokens import SHARE_CLASSES, parse_instrument
 from basis_pipeline.domain.valuation import USD
-from basis_pipeline.monitors.venue_interfaces import Moment, MomentSource, OpenPosition, OtherHoldings
+from basis_pipeline.monitors.asking_venues import Amounts, VenueHoldings, ask_venues
+from basis_pipeline.monitors.equity_snapshot import AssetPosition, DebtPosition, EquitySnapshot
+from basis_pipeline.monitors.venue_interfaces import Moment, MomentSource
+
+__all__ = ["AssetPosition", "DebtPosition", "EquityCalculator", "EquitySnapshot", "PriceSource"]
 
 Contract = tuple[str, str]
 """(venue, instrument)"""
-
-_Amounts = list[tuple[str, Decimal]]
 
 
 class _Unit(NamedTuple):
@@ -41,12 +37,6 @@ class _Unit(NamedTuple):
 
 
 _Units = dict[str, _Unit]
-
-_SPECIFIED = {
-    "aave": ("get_a_tokens", "get_debt_tokens"),
-    "lido": ("get_lst_balance",),
-    "etherfi": ("get_lst_balance",),
-}
 
 
 class PriceSource(Protocol):
@@ -61,55 +51,6 @@ class PriceSource(Protocol):
         ...
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class AssetPosition(_Model):
-    """One asset: ``amount`` in ledger units, ``value`` in share-class currency.
-
-    A ``locked`` one is listed with its value and is outside ``total_equity``.
-    """
-
-    asset: str
-    amount: Decimal
-    venue: str
-    locked: bool = False
-    value_usd: Decimal | None = None
-    value: Decimal | None = None
-
-
-class DebtPosition(_Model):
-    """One debt; amount (ledger units), USD and share-class value are positive."""
-
-    asset: str
-    amount: Decimal
-    venue: str
-    value_usd: Decimal | None = None
-    value: Decimal | None = None
-
-
-class EquitySnapshot(_Model):
-    """Equity at one moment; every figure without unit in its name is share-class currency.
-
-    ``timestamp`` is ``as_of`` in Unix seconds. ``ledger_sequence`` is None where the holdings are not the ledger's.
-    """
-
-    timestamp: float
-    as_of: datetime
-    share_class: str
-    total_equity: Decimal
-    unrealized_pnl: Decimal
-    in_transit: Decimal
-    locked: Decimal
-    nav: Decimal
-    assets: list[AssetPosition]
-    debts: list[DebtPosition]
-    equity_by_venue: dict[str, Decimal]
-    equity_by_asset: dict[str, Decimal]
-    ledger_sequence: int | None = None
-
-
 class _Line(NamedTuple):
     """A position with what it was made of, and its value in share-class currency."""
 
@@ -120,64 +61,6 @@ class _Line(NamedTuple):
     position: AssetPosition | DebtPosition
 
 
-class _Holdings:
-    """What one venue said, zeros left out: positive amounts by asset (signed under way), and perpetuals."""
-
-    __slots__ = ("assets", "debts", "in_transit", "locked", "positions", "venue")
-
-    def __init__(self, venue: str) -> None:
-        self.venue = venue
-        self.assets: _Amounts = []
-        self.debts: _Amounts = []
-        self.locked: _Amounts = []
-        self.in_transit: _Amounts = []
-        self.positions: list[tuple[str, OpenPosition]] = []
-
-    def hold(self, amounts: object) -> None:
-        """What is held; what is negative is owed."""
-        for row in _exact(amounts):
-            if row[1].is_signed():
-                self.debts.append((row[0], row[1].copy_negate()))
-            else:
-                self.assets.append(row)
-
-    def owe(self, amounts: object) -> None:
-        """What is owed, told as positive amounts."""
-        for asset, amount in _exact(amounts):
-            if amount.is_signed():
-                raise InputError(f"{asset}: a debt of {amount} is negative; debts are told as positive amounts")
-            self.debts.append((asset, amount))
-
-    def borrow(self, margin: object) -> None:
-        """What a margin account owes. A balance below zero is borrowing, which counts once where it is told of, too."""
-        negative, self.debts = self.debts, []
-        self.owe(_borrowings(margin))
-        if negative:
-            told = {asset for asset, _ in self.debts}
-            self.debts += [debt for debt in negative if debt[0] not in told]
-
-    def move(self, amounts: object) -> None:
-        """What is under way between venues."""
-        self.in_transit += _exact(amounts)
-
-    def hold_others(self, others: OtherHoldings) -> None:
-        """What the specification's methods have no place for."""
-        self.hold(others.assets)
-        self.owe(others.debts)
-        self.locked += _exact(others.locked)
-        self.positions += [(name, held) for name, held in others.positions.items() if held.size]
-
-
-def _exact(amounts: object) -> _Amounts:
-    """The amounts that are not zero."""
-    if not isinstance(amounts, Mapping):
-        raise InputError(f"{type(amounts).__name__} is not a mapping from assets to amounts")
-    return [(asset, amount) for asset, told in amounts.items() if (amount := parse_decimal(told, asset))]
-
-
-_Question = tuple[Callable[[Any], Any], Callable[[_Holdings, Any], None]]
-"""How an interface is asked, and what becomes of its answer."""
-_AWAITABLE = (CoroutineType, Awaitable)
 _Kind = Callable[..., AssetPosition | DebtPosition]
 _asset, _locked, _debt = AssetPosition, partial(AssetPosition, locked=True), DebtPosition
 
@@ -209,7 +92,7 @@ class EquityCalculator:
         if share_class not in SHARE_CLASSES:
             raise InputError(f"share_class: {share_class!r} is not one of {', '.join(SHARE_CLASSES)}")
         moment = await self._moment()
-        holdings = await _gather(moment.interfaces)
+        holdings = await ask_venues(moment.interfaces)
         units, marks = await self._prices(holdings, share_class)
         as_of = self.clock()
         return EquitySnapshot.model_validate(
@@ -223,12 +106,12 @@ class EquityCalculator:
         )
 
     async def _moment(self) -> Moment:
-        if _offers(type(self.venue_interfaces), "moment"):
+        if callable(getattr(type(self.venue_interfaces), "moment", None)):
             return await cast(MomentSource, self.venue_interfaces).moment()
         return Moment(self.venue_interfaces, None)
 
     async def _prices(
-        self, holdings: Sequence[_Holdings], share_class: str
+        self, holdings: Sequence[VenueHoldings], share_class: str
     ) -> tuple[_Units, Mapping[Contract, Decimal]]:
         """What a unit of everything held is worth, and the marks of the perpetuals."""
         wanted = {
@@ -269,7 +152,7 @@ class EquityCalculator:
         return units
 
     def _valued(
-        self, holdings: Iterable[_Holdings], units: _Units, marks: Mapping[Contract, Decimal]
+        self, holdings: Iterable[VenueHoldings], units: _Units, marks: Mapping[Contract, Decimal]
     ) -> dict[str, Any]:
         """Positions and figures of a snapshot. Each line is rounded once, and every figure is a sum of lines."""
         assets: list[_Line] = []
@@ -316,7 +199,7 @@ class EquityCalculator:
             "equity_by_asset": by_asset,
         }
 
-    def _lines(self, venue: str, kind: _Kind, amounts: _Amounts, units: _Units) -> list[_Line]:
+    def _lines(self, venue: str, kind: _Kind, amounts: Amounts, units: _Units) -> list[_Line]:
         """The amounts valued. What did not change, nor what a unit of it is worth, is not valued again."""
         known = self._known.setdefault((venue, kind), {})
         lines = []
@@ -349,128 +232,6 @@ def _usable(name: str, price: object) -> bool:
     if not isinstance(price, Decimal):
         raise InputError(f"price of {name}: {price!r} is a {type(price).__name__}; give a Decimal")
     return price.is_finite() and price > 0
-
-
-async def _gather(interfaces: Mapping[str, Any]) -> list[_Holdings]:
-    """What all venues hold; ``VenueError`` names each that failed.
-
-    They are asked one after the other until one has to wait. At that moment all that are left are asked as well, each
-    in a task of its own: where nobody waits, tasks would cost more than the answers.
-    """
-    answers: dict[str, _Holdings] = {}
-    failures: dict[str, VenueError] = {}
-    left = deque(interfaces)
-
-    async def ask(venue: str) -> None:
-        try:
-            answers[venue] = await _ask(venue, interfaces[venue])
-        except VenueError as error:
-            failures[venue] = error
-
-    async with asyncio.TaskGroup() as tasks:
-
-        def ask_all() -> None:
-            while left:
-                tasks.create_task(ask(left.popleft()))
-
-        as_soon_as_one_waits = asyncio.get_running_loop().call_soon(ask_all)
-        try:
-            while left:
-                await ask(left.popleft())
-        finally:
-            as_soon_as_one_waits.cancel()
-    if failures:
-        failed = [failures[venue] for venue in interfaces if venue in failures]
-        raise VenueError(f"{'; '.join(map(str, failed))}; equity cannot be told without") from failed[0].__cause__
-    return [answers[venue] for venue in interfaces]
-
-
-async def _ask(venue: str, interface: Any) -> _Holdings:
-    """What the venue holds, or ``VenueError`` with its name. It is someone else's code, so that anything may fail."""
-    held, kind = _Holdings(venue), cast(Any, type(interface))
-    try:
-        for question, take in _questions(venue, kind):
-            answer = question(interface)
-            take(held, await answer if isinstance(answer, _AWAITABLE) else answer)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise VenueError(f"{venue}: was cancelled from within") from error
-    except Exception as error:
-        raise VenueError(f"{venue}: {_describe(error)}") from error
-    return held
-
-
-def _describe(error: Exception) -> str:
-    """Our own errors as they are; of others only the kind, because their text may hold an address with a key."""
-    return str(error) if isinstance(error, BasisError) else f"failed with {type(error).__name__}"
-
-
-@lru_cache(maxsize=256)
-def _questions(venue: str, interface: type) -> tuple[_Question, ...]:
-    """What is asked of an interface, and what becomes of each answer.
-
-    The venues of the specification are asked its methods for them, whatever else a plain interface has. An object that
-    answers to any name would be asked for all, so that only what its class has counts.
-    """
-    name = VENUE_ALIASES.get(venue, venue)
-    beside = _offers(interface, "get_other_holdings")
-    if name in EXCHANGES:
-        found = [_question("get_spot_balances", _Holdings.hold), _question("get_margin_info", _Holdings.borrow)]
-    elif name in (WALLET, IN_TRANSIT):
-        found = [_question("get_balances", _Holdings.move if name == IN_TRANSIT else _Holdings.hold)]
-    else:
-        specified = _SPECIFIED.get(venue, ())
-        freely = beside or not specified
-        found = []
-        if "get_a_tokens" in specified or (freely and _offers(interface, "get_a_tokens")):
-            found.append(_question("get_a_tokens", _Holdings.hold))
-        if "get_debt_tokens" in specified or (freely and _offers(interface, "get_debt_tokens")):
-            found.append(_question("get_debt_tokens", _Holdings.owe))
-        if _offers(interface, "get_lst_balances"):
-            found.append(_question("get_lst_balances", _Holdings.hold))
-        elif "get_lst_balance" in specified or (freely and _offers(interface, "get_lst_balance")):
-            found.append((_one_staking_token, _Holdings.hold))
-        if not found:
-            raise InputError(
-                "has neither get_a_tokens nor get_debt_tokens nor get_lst_balance; nothing can be asked of it"
-            )
-    if beside:
-        found.append(_question("get_other_holdings", _Holdings.hold_others))
-    return tuple(found)
-
-
-def _question(method: str, take: Callable[[_Holdings, Any], None]) -> _Question:
-    return methodcaller(method), take
-
-
-async def _one_staking_token(interface: Any) -> dict[str, Any]:
-    balance = await _answer(interface.get_lst_balance())
-    return {await _answer(interface.get_lst_token()): balance} if balance else {}
-
-
-async def _answer(answer: Any) -> Any:
-    """The answer of a method that may or may not be a coroutine, as in the specification."""
-    return await answer if isinstance(answer, _AWAITABLE) else answer
-
-
-def _offers(interface: type, method: str) -> bool:
-    return callable(getattr(interface, method, None))
-
-
-def _borrowings(margin: object) -> object:
-    """What is borrowed by asset."""
-    if not isinstance(margin, Mapping):
-        raise InputError(f"get_margin_info: {type(margin).__name__} is not a mapping")
-    if "borrowings" in margin:
-        return margin["borrowings"]
-    amount = margin.get("borrowed_amount")
-    if not amount:
-        return {}
-    if "borrowed_asset" not in margin:
-        raise InputError(f"get_margin_info: borrowed_amount is {amount}, but borrowed_asset is missing")
-    return {margin["borrowed_asset"]: amount}
 
 
 def _sum(lines: Iterable[_Line]) -> Decimal:
