@@ -185,7 +185,8 @@ def _reason(
         return Reason.RAISED if told_news == 0 and moment - stored.raised_at <= EVENT_AGE_MAX else None
     if told_news < stored.news:
         return Reason.RAISED if told_news == 0 else Reason.WORSE
-    return Reason.STILL if told_at is None or moment - told_at >= renotify_after else None
+    # Told so far in the future that a clock must have been wrong counts as long ago.
+    return Reason.STILL if told_at is None or abs(moment - told_at) >= renotify_after else None
 
 
 def ready(engine: Engine, channels: Iterable[str], moment: datetime) -> set[str]:

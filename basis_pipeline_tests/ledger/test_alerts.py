@@ -297,6 +297,9 @@ def test_a_channel_that_fails_is_left_alone_longer_and_longer(ledger: Ledger) ->
 
 def test_a_clock_that_was_wrong_for_a_while_silences_no_channel(ledger: Ledger) -> None:
     year = 365 * 24 * 60
+    raised(ledger, year)
+    tell(ledger, year)
+    assert due(ledger, 0) == [("chat", "1 ETH", Reason.STILL)]
     assert alerts.claim(ledger.engine, "chat", at(year)) is not None
     alerts.note_tried(ledger.engine, "mail", at(year), "no such host")
     assert alerts.ready(ledger.engine, ["chat", "mail"], at(0)) == {"chat", "mail"}
