@@ -32,7 +32,7 @@ def empty() -> dg.Definitions:
 
     job = dg.define_asset_job("materialize_nothing", selection=[nothing])
 
-    @dg.sensor(job=job, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+    @dg.sensor(job=job, minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
     def changed(context) -> dg.SensorResult:  # type: ignore[no-untyped-def]
         path = directory / WANTED
         wanted = path.read_text(encoding="utf-8") if path.exists() else ""

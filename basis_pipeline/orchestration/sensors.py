@@ -24,17 +24,20 @@ from basis_pipeline.settings import Settings, home_path
 
 EQUITY_CHANGE, RUN_FAILURE, ALERT = "equity_change_sensor", "run_failure_sensor", "alert_sensor"
 _SECOND = timedelta(seconds=1)
+_DAEMON_LOOKS_EVERY = timedelta(seconds=5)
+"""An interval just as long would be not quite over the next time it looks, and each second look be passed over."""
 
 
 def sensors(home: Path | None, settings: Settings, days: dg.DailyPartitionsDefinition) -> list[dg.SensorDefinition]:
     """All sensors of a home, running from the start."""
-    interval = max(1, round(settings.sensors.interval / _SECOND))
+    interval = settings.sensors.interval
+    seconds = 1 if interval <= _DAEMON_LOOKS_EVERY else round(interval / _SECOND)
     running = dg.DefaultSensorStatus.RUNNING
 
     @dg.sensor(
         name=BALANCE_CHANGE,
         job_name=PROJECTION if settings.mode == "live" else BOOKS,
-        minimum_interval_seconds=interval,
+        minimum_interval_seconds=seconds,
         default_status=running,
         description="New ledger entries: one run for all days that they touch. A run that failed is asked for again, "
         "`sensors.attempts` times; then there is an alert.",
@@ -47,7 +50,7 @@ def sensors(home: Path | None, settings: Settings, days: dg.DailyPartitionsDefin
     @dg.sensor(
         name=EQUITY_CHANGE,
         job_name=ALERTS,
-        minimum_interval_seconds=interval,
+        minimum_interval_seconds=seconds,
         default_status=running,
         description="Newly published equity that is further from the value told last than `equity.change_threshold`.",
     )
@@ -59,7 +62,7 @@ def sensors(home: Path | None, settings: Settings, days: dg.DailyPartitionsDefin
     @dg.sensor(
         name=ALERT,
         job_name=ALERTS,
-        minimum_interval_seconds=interval,
+        minimum_interval_seconds=seconds,
         default_status=running,
         description="Alerts that are due to a channel: new ones, those that still stand after `alerts.renotify_after`, "
         "and those that are over.",
@@ -71,7 +74,7 @@ def sensors(home: Path | None, settings: Settings, days: dg.DailyPartitionsDefin
 
     @dg.sensor(
         name=RUN_FAILURE,
-        minimum_interval_seconds=interval,
+        minimum_interval_seconds=seconds,
         default_status=running,
         description="Runs that failed and checks that did not pass become alerts; when they go well again, those end.",
     )
