@@ -1,7 +1,7 @@
 """The only room that imports Dagster: a thin ring around the steps.
 
-Belongs here: assets, partitions, checks, jobs, sensors, resources, and running them (in this process or behind the UI). Does not
-belong here: computing anything. Every asset body takes its days from the context, calls one step and reports.
+Belongs here: assets, partitions, checks, jobs, sensors, resources, and running them (in this process or behind the UI).
+Does not belong here: computing anything. Every asset body takes its days from the context, calls one step and reports.
 
     build.py       the code location, assembled in one place
     assets.py      the assets by step
