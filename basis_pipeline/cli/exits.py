@@ -9,8 +9,8 @@ USAGE = 2
 """The command line itself is wrong."""
 FINDINGS = 3
 """It ran to its end and found something: `verify` a problem, `materialize` or `rebuild` days it could not complete,
-`reconcile` an account it could not read or a difference that nothing explains, `alerts test` a channel that did not
-take the message."""
+`reconcile` an account it could not read or a difference that nothing explains, `watch --drift` a difference,
+`alerts test` a channel that did not take the message."""
 INTERRUPTED = 130
 """Stopped by Ctrl-C (128 + SIGINT)."""
 READER_GONE = 141
