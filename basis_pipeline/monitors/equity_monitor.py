@@ -31,6 +31,9 @@ MEASURES: tuple[Measure, ...] = ("total_equity", "nav")
 RELISTEN_S = 5.0
 """How long after updates ended with an error that they do not handle themselves they are listened to again."""
 
+RECANCEL_S = 0.5
+"""How long a task that was cancelled may go on before it is cancelled again."""
+
 Callback = Callable[[EquitySnapshot], object]
 """Is told a snapshot; what it returns is awaited if it can be."""
 
@@ -55,8 +58,8 @@ class _Run:
         self.thread = threading.get_ident()
         self.stopped = False
         self.due_at_once = asyncio.Event()
+        self.ending = asyncio.Event()
         self.over = asyncio.Event()
-        self.work: asyncio.Task[None] | None = None
         self.callbacks: set[asyncio.Task[None]] = set()
         self.trouble: Failure | None = None
 
@@ -73,8 +76,8 @@ class _Run:
         if caller in self.callbacks:
             for task in self.callbacks - {caller}:
                 task.cancel()
-        elif self.work is not None:
-            self.work.cancel()
+        else:
+            self.ending.set()
 
 
 class EquityMonitor:
@@ -235,18 +238,17 @@ class EquityMonitor:
             await before.over.wait()
 
     async def _work(self, run: _Run, share_class: str, interval_s: float) -> None:
-        run.work = asyncio.create_task(self._rounds(run, share_class, interval_s), name="calculate equity")
-        tasks = [run.work]
+        work = asyncio.create_task(self._rounds(run, share_class, interval_s), name="calculate equity")
+        ending = asyncio.create_task(run.ending.wait())
+        others: list[asyncio.Task[Any]] = [ending]
         if self.updates is not None:
-            tasks.append(asyncio.create_task(self._listen(run, self.updates), name="listen for updates"))
+            others.append(asyncio.create_task(self._listen(run, self.updates), name="listen for updates"))
         try:
-            await asyncio.wait([run.work])
+            await asyncio.wait([work, ending], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if not run.work.cancelled():
-            run.work.result()
+            await _end(run, work, others)
+        if not work.cancelled():
+            work.result()
 
     async def _rounds(self, run: _Run, share_class: str, interval_s: float) -> None:
         """Calculate and tell, by time and when woken."""
@@ -368,6 +370,21 @@ class EquityMonitor:
 
     def _does(self, activity: Activity) -> None:
         self._activity, self._since = activity, self._monotonic()
+
+
+async def _end(run: _Run, work: asyncio.Task[None], others: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks until they have ended.
+
+    Client libraries may take a cancellation for a timeout of their own and go on, so that once is not enough. Callbacks
+    are cancelled once, because they may be cleaning up.
+    """
+    again, pending = True, {work, *others}
+    while pending:
+        for task in pending:
+            if again or task is not work:
+                task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=RECANCEL_S)
+        again = not run.callbacks
 
 
 def _seconds(value: object, name: str) -> float:

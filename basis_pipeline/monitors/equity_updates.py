@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from basis_pipeline.logs import get_logger
 from basis_pipeline.monitors.monitor_status import UpdatesState
-from basis_pipeline.monitors.publisher import CHANNEL, connect, describe, pause_s
+from basis_pipeline.monitors.publisher import CHANNEL, cancellations, connect, describe, pause_s
 
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
@@ -48,13 +48,13 @@ class RedisUpdates:
 
     async def listen(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` at each message, and each time that listening begins, until cancelled."""
-        failures = 0
-        while True:
+        failures, before = 0, cancellations()
+        while cancellations() == before:  # the client may have taken one for a timeout, and gone on
             client = connect(self._url)
             try:
                 async with client.pubsub() as channel:
                     await channel.subscribe(CHANNEL)
-                    while True:
+                    while cancellations() == before:
                         await self._hear(channel, wake)
                         failures = 0
             except (RedisError, OSError) as error:
@@ -62,8 +62,10 @@ class RedisUpdates:
             finally:
                 self._listening = False
                 await client.aclose()
-            await asyncio.sleep(pause_s(failures))
+            if cancellations() == before:
+                await asyncio.sleep(pause_s(failures))
             failures += 1
+        raise asyncio.CancelledError
 
     async def _hear(self, channel: PubSub, wake: Callable[[], None]) -> None:
         """The next message. ``TimeoutError`` when there is none, and Redis does not answer either."""

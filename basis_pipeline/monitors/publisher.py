@@ -156,7 +156,7 @@ def message_of(portfolio: str, sequence: int, update: BalanceUpdate) -> str:
     )
 
 
-def _cancellations() -> int:
+def cancellations() -> int:
     """How often the current task was asked to end."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
@@ -209,20 +209,20 @@ class Publisher:
         if self._known_away() or (self._failures and self._busy.locked()):
             self._wake.set()  # the watcher gets there
             return
-        before = _cancellations()
+        before = cancellations()
         try:
             async with self._busy:
                 if not self._known_away():
                     await self._publish(sequence, update, newest, snapshot)
         except _UNAVAILABLE as error:
-            if _cancellations() == before:
+            if cancellations() == before:
                 await self._failed(error)
         except BasisError as error:
             _log.warning(
                 "an entry is not published yet", portfolio=self._portfolio, sequence=sequence, error=str(error)
             )
         finally:
-            if _cancellations() > before:
+            if cancellations() > before:
                 self._wake.set()  # the watcher does what was interrupted
                 raise asyncio.CancelledError  # the client may have taken it for a timeout
 

@@ -299,6 +299,38 @@ def test_stopping_ends_it_at_once_while_a_slow_callback_works() -> None:
     assert (monitor.callback_failures, monitor.last_notified) == (0, None)
 
 
+def test_a_calculation_that_takes_the_cancellation_for_something_else_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(equity_monitor, "RECANCEL_S", 0.01)
+    heard: list[int] = []
+
+    async def deaf() -> None:
+        while len(heard) < 3:
+            with suppress(asyncio.CancelledError):
+                await never()
+            heard.append(1)
+
+    monitor = stopped_when(lambda monitor: monitor.status.activity == "calculating", Wallet(before=deaf))
+    assert len(heard) == 3
+    assert monitor.calculations == 0
+
+
+def test_a_callback_that_cleans_up_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(equity_monitor, "RECANCEL_S", 0.01)
+    outcome: list[str] = []
+
+    async def slow(_: EquitySnapshot) -> None:
+        try:
+            await never()
+        finally:
+            await asyncio.sleep(0.1)
+            outcome.append("cleaned up")
+
+    stopped_when(lambda monitor: monitor.status.activity == "telling", Wallet(), slow)
+    assert outcome == ["cleaned up"]
+
+
 def test_a_callback_that_stops_it_is_finished_and_nobody_is_told_after_it() -> None:
     async def main() -> None:
         done: list[str] = []

@@ -24,7 +24,7 @@ from basis_pipeline.monitors.position_monitor import PositionMonitor
 from basis_pipeline.monitors.venue_interfaces import ledger_interfaces
 from basis_pipeline_tests.builders import payload, wallet
 from basis_pipeline_tests.monitors.builders import Subscriber, live, until
-from basis_pipeline_tests.monitors.watched import ended, started
+from basis_pipeline_tests.monitors.watched import DUE_S, ended, started
 from basis_pipeline_tests.rigs.redis_server import HOST, RedisServer, free_port
 
 DAY_S = 86_400.0
@@ -252,6 +252,18 @@ def test_a_redis_that_is_away_at_the_start_is_waited_for(tmp_path: Path, redis_s
             with later:
                 await until(lambda: seen.equities() == [1000, 4000], "it looks when it can listen")
                 assert seen.updates.state.listening
+
+    asyncio.run(main())
+
+
+def test_whenever_it_is_cancelled_it_ends(redis_server: RedisServer) -> None:
+    async def main() -> None:
+        for number in range(120):  # the client loses about one of ten cancellations while it connects
+            listening = asyncio.create_task(RedisUpdates(redis_server.url).listen(_nothing))
+            await asyncio.sleep(number * 0.0002)
+            listening.cancel()
+            await asyncio.wait([listening], timeout=DUE_S)
+            assert listening.cancelled(), f"cancelled after {number * 0.2:.1f} ms"
 
     asyncio.run(main())
 
