@@ -153,7 +153,9 @@ async def _over_a_ledger(data: Data, folder: Path, blocks: int) -> Figure:
         ours.price_provider = Anything()
         await ours.calculate_equity(SHARE_CLASS)
         took = [await _block(ours, 10) for _ in range(blocks)]
-    return Figure("over a ledger of all entries", median(took) * 1e6, "µs", f"{portfolio}, asked for what is new each time")
+    return Figure(
+        "over a ledger of all entries", median(took) * 1e6, "µs", f"{portfolio}, asked for what is new each time"
+    )
 
 
 class Anything:

@@ -7,19 +7,13 @@ tick of the sensor costs when nothing happened.
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from statistics import mean, median
-from urllib.request import urlopen
 
 import duckdb
 import yaml
@@ -28,21 +22,19 @@ from basis_pipeline.domain.instants import day_start, iso
 from basis_pipeline.domain.intake import parse_update
 from basis_pipeline.home import open_home
 from basis_pipeline.orchestration.instance import instance_config
-from basis_pipeline.orchestration.ui import LOCK_NAME
-from basis_pipeline.steps.rebuild import rebuild
 from basis_pipeline.warehouse.catalogue import catalogue_path
-from benchmarks.data import Data, write_home
-from benchmarks.measure import ROOT, Figure, python
+from benchmarks.data import Data
+from benchmarks.measure import Figure, python
 from benchmarks.recalculation_process import DIRECTORY_VARIABLE, DONE, WANTED
+from benchmarks.served import LONGEST_S, free_port, published_home, served, served_home
 
 TIMES_MAX = 1.5
 TICK_MS_MAX = 50
-LONGEST_S = 120
 _BETWEEN_TICKS_S = 5
 
 
 def measure(data: Data, folder: Path, quick: bool) -> Iterator[Figure]:
-    home = _published_home(data, folder / "home")
+    home = published_home(data, folder / "home")
     yield Figure(f"an idle tick at {len(data.days)} days", _tick_ms(home), "ms", at_most=TICK_MS_MAX)
     samples = 3 if quick else 6
     ours: list[float] = []
@@ -58,14 +50,6 @@ def measure(data: Data, folder: Path, quick: bool) -> Iterator[Figure]:
 
 def _spread(seconds: list[float]) -> str:
     return f"{mean(seconds):.1f} s (median {median(seconds):.1f}, {min(seconds):.1f} to {max(seconds):.1f})"
-
-
-def _published_home(data: Data, home: Path) -> Path:
-    write_home(home, data.market_data, data.terms)
-    with open_home(home) as opened:
-        data.import_all(opened.ledger)
-        rebuild(opened.ports(), data.days)
-    return home
 
 
 def _tick_ms(home: Path) -> float:
@@ -90,9 +74,7 @@ def _ours(data: Data, home: Path, samples: int) -> list[float]:
             sequence = opened.ledger.append(portfolio, parse_update(update)).sequence
         return lambda: _shown(home, portfolio) >= sequence
 
-    port = _free_port()
-    command = [sys.executable, "-m", "basis_pipeline", "--home", str(home), "ui", "--port", str(port)]
-    with _served(command, {}, port, lambda: int((home / "dagster" / LOCK_NAME).read_text())):
+    with served_home(home):
         return _samples(change, samples)
 
 
@@ -113,10 +95,10 @@ def _empty(directory: Path, samples: int) -> list[float]:
         (directory / WANTED).write_text(wanted, encoding="utf-8")
         return lambda: (directory / DONE).exists() and (directory / DONE).read_text(encoding="utf-8") == wanted
 
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "dagster", "dev", "-m", "benchmarks.recalculation_process", "-p", str(port)]
     environment = {"DAGSTER_HOME": str(directory), DIRECTORY_VARIABLE: str(directory)}
-    with _served([*command, "--log-level", "error"], environment, port, None):
+    with served([*command, "--log-level", "error"], environment, port, None):
         return _samples(change, samples)
 
 
@@ -138,36 +120,3 @@ def _seconds(change: Callable[[], Callable[[], bool]]) -> float:
             raise RuntimeError(f"nothing came of a change within {LONGEST_S} s")
         time.sleep(0.05)
     return time.perf_counter() - began
-
-
-@contextmanager
-def _served(
-    command: list[str], environment: dict[str, str], port: int, group: Callable[[], int] | None
-) -> Iterator[None]:
-    """A running Dagster, ended with all its processes when the block ends."""
-    given = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environment}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=ROOT, env=given, start_new_session=True, **quiet) as process:
-        try:
-            _wait_for(port)
-            yield
-        finally:
-            for each in {process.pid, group() if group is not None else process.pid}:
-                os.killpg(each, signal.SIGKILL)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + LONGEST_S
-    while time.monotonic() < deadline:
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/server_info", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError("Dagster did not start")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

@@ -18,6 +18,7 @@ TOPICS = (
     "reacting",
     "reconciliation",
     "recalculation",
+    "soak",
     "one_day",
     "dagster_cost",
 )
