@@ -105,6 +105,10 @@ class BaseStrategyManager(ABC):
         self.minimum_deviation_usd = reading.amount(config, "minimum_deviation_usd", MINIMUM_DEVIATION_USD)
         self.sized_by = reading.choice(config, "sized_by", (TOTAL_EQUITY, NAV), self.SIZED_BY)
         self.registry: Registry = config.get("registry", DEFAULT_REGISTRY)
+        self.configure()
+
+    def configure(self) -> None:  # noqa: B027 - a strategy without parameters of its own needs none
+        """For strategies to read their own keys of ``config``; called once, when everything above is set."""
 
     async def get_current_equity(self) -> Decimal:
         """Total equity in share-class currency."""

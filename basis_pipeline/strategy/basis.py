@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import ROUND_DOWN, Decimal
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from basis_pipeline.domain.numbers import ZERO, add, divide, multiply, subtract
 from basis_pipeline.strategy import config as reading
-from basis_pipeline.strategy.base import NAV, EquitySource, PositionSource
+from basis_pipeline.strategy.base import NAV
 from basis_pipeline.strategy.hedge import HedgedStrategyManager
 from basis_pipeline.strategy.sizing import whole_steps
 from basis_pipeline.strategy.values import TargetPosition, balance
@@ -26,17 +25,12 @@ class SpotAndShort(HedgedStrategyManager):
 
     SIZED_BY: ClassVar[str] = NAV
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        risk_monitor: Any,
-        position_monitor: PositionSource,
-        equity_calculator: EquitySource,
-    ) -> None:
-        reading.choice(config, "asset", ("BTC", "ETH"))
-        super().__init__(config, risk_monitor, position_monitor, equity_calculator)
-        self.spot_share = reading.part(config, "spot_share", SPOT_SHARE)
-        self.spot_venue = reading.exchange(config, "spot_venue", SPOT_VENUE)
+    def configure(self) -> None:
+        """Read ``spot_share`` and ``spot_venue``, and what all hedges have."""
+        reading.choice(self.config, "asset", ("BTC", "ETH"))
+        super().configure()
+        self.spot_share = reading.part(self.config, "spot_share", SPOT_SHARE)
+        self.spot_venue = reading.exchange(self.config, "spot_venue", SPOT_VENUE)
 
     async def get_target_positions(self) -> list[TargetPosition]:
         """The spot balance, and shorts equal to all that is then held of the asset."""

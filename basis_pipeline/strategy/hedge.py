@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.numbers import ZERO, subtract
 from basis_pipeline.domain.tokens import parse_instrument
 from basis_pipeline.strategy import config as reading
-from basis_pipeline.strategy.base import BaseStrategyManager, EquitySource, PositionSource
+from basis_pipeline.strategy.base import BaseStrategyManager
 from basis_pipeline.strategy.holdings import Holdings
 from basis_pipeline.strategy.sizing import split
 from basis_pipeline.strategy.values import TargetPosition, perp
@@ -25,18 +23,12 @@ class HedgedStrategyManager(BaseStrategyManager):
     not touched, but count in the delta.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        risk_monitor: Any,
-        position_monitor: PositionSource,
-        equity_calculator: EquitySource,
-    ) -> None:
-        super().__init__(config, risk_monitor, position_monitor, equity_calculator)
-        reading.choice(config, "share_class", ("USDT",))
-        self.instrument = self._instrument(config.get("instrument", f"{self.asset}USDT-PERP"))
-        self.size_step = reading.step(config, "size_step", SIZE_STEP)
-        self.allocation = reading.weights(config, "allocation")
+    def configure(self) -> None:
+        """Read ``instrument``, ``size_step`` and ``allocation``."""
+        reading.choice(self.config, "share_class", ("USDT",))
+        self.instrument = self._instrument(self.config.get("instrument", f"{self.asset}USDT-PERP"))
+        self.size_step = reading.step(self.config, "size_step", SIZE_STEP)
+        self.allocation = reading.weights(self.config, "allocation")
 
     def hedges(self, holdings: Holdings, delta: Decimal) -> list[TargetPosition]:
         """Perpetuals that take a delta of the asset away, to within half a step; sizes by allocation.

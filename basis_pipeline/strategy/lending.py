@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from basis_pipeline.domain.numbers import ONE, divide, multiply, subtract
 from basis_pipeline.domain.tokens import WALLET
 from basis_pipeline.strategy import config as reading
-from basis_pipeline.strategy.base import BaseStrategyManager, EquitySource, PositionSource
+from basis_pipeline.strategy.base import BaseStrategyManager
 from basis_pipeline.strategy.values import TargetPosition, balance
 
 LENT = "aUSDT"
@@ -19,17 +17,11 @@ RESERVE = Decimal("0.02")
 class UsdtLending(BaseStrategyManager):
     """``reserve`` (0.02) is the part of equity that stays liquid, for gas and redemptions."""
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        risk_monitor: Any,
-        position_monitor: PositionSource,
-        equity_calculator: EquitySource,
-    ) -> None:
-        super().__init__(config, risk_monitor, position_monitor, equity_calculator)
-        reading.choice(config, "share_class", ("USDT",))
-        reading.choice(config, "asset", ("USDT",))
-        self.reserve = reading.part(config, "reserve", RESERVE)
+    def configure(self) -> None:
+        """Read ``reserve``."""
+        reading.choice(self.config, "share_class", ("USDT",))
+        reading.choice(self.config, "asset", ("USDT",))
+        self.reserve = reading.part(self.config, "reserve", RESERVE)
 
     async def get_target_positions(self) -> list[TargetPosition]:
         """Scaled aUSDT worth equity less the reserve; none while equity is not above zero."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.numbers import ONE, divide, multiply, subtract
 from basis_pipeline.domain.tokens import WALLET, TokenKind
 from basis_pipeline.strategy import config as reading
-from basis_pipeline.strategy.base import BaseStrategyManager, EquitySource, PositionSource
+from basis_pipeline.strategy.base import BaseStrategyManager
 from basis_pipeline.strategy.values import TargetPosition, balance
 
 DEBT = "variableDebtWETH"
@@ -25,19 +23,13 @@ class EthLeveragedLoop(BaseStrategyManager):
     aToken of a staked ETH. With equity E in the loop, collateral is E / (1 - LTV) and debt the LTV of that.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        risk_monitor: Any,
-        position_monitor: PositionSource,
-        equity_calculator: EquitySource,
-    ) -> None:
-        super().__init__(config, risk_monitor, position_monitor, equity_calculator)
-        reading.choice(config, "share_class", ("ETH",))
-        reading.choice(config, "asset", ("ETH",))
-        self.target_ltv = reading.part(config, "target_ltv")
-        self.reserve = reading.part(config, "reserve", RESERVE)
-        self.collateral = self._collateral(config.get("collateral", COLLATERAL))
+    def configure(self) -> None:
+        """Read ``target_ltv``, ``reserve`` and ``collateral``."""
+        reading.choice(self.config, "share_class", ("ETH",))
+        reading.choice(self.config, "asset", ("ETH",))
+        self.target_ltv = reading.part(self.config, "target_ltv")
+        self.reserve = reading.part(self.config, "reserve", RESERVE)
+        self.collateral = self._collateral(self.config.get("collateral", COLLATERAL))
 
     async def get_target_positions(self) -> list[TargetPosition]:
         """Scaled collateral and scaled debt; both zero while equity is not above zero, so that the loop unwinds."""

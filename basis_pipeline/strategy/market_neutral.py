@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from basis_pipeline.domain.numbers import ZERO, add, multiply
 from basis_pipeline.domain.tokens import WALLET
 from basis_pipeline.strategy import config as reading
-from basis_pipeline.strategy.base import EquitySource, PositionSource
 from basis_pipeline.strategy.hedge import HedgedStrategyManager
 from basis_pipeline.strategy.rewards import UNWRAP_MULTIPLE, should_unwrap_king
 from basis_pipeline.strategy.values import TargetPosition
@@ -23,16 +20,11 @@ class UsdtMarketNeutral(HedgedStrategyManager):
     ``unwrap_gas_multiple`` (100) is how many times its gas KING must be worth to be unwrapped.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        risk_monitor: Any,
-        position_monitor: PositionSource,
-        equity_calculator: EquitySource,
-    ) -> None:
-        reading.choice(config, "asset", ("ETH",))
-        super().__init__(config, risk_monitor, position_monitor, equity_calculator)
-        self.unwrap_gas_multiple = reading.amount(config, "unwrap_gas_multiple", UNWRAP_MULTIPLE)
+    def configure(self) -> None:
+        """Read ``unwrap_gas_multiple``, and what all hedges have."""
+        reading.choice(self.config, "asset", ("ETH",))
+        super().configure()
+        self.unwrap_gas_multiple = reading.amount(self.config, "unwrap_gas_multiple", UNWRAP_MULTIPLE)
 
     async def get_target_positions(self) -> list[TargetPosition]:
         """Shorts equal to the net ETH delta: ETH held, staked and lent, less ETH owed, on every venue."""
