@@ -372,6 +372,19 @@ class TestCache:
         time.go(seconds=0.001)
         assert prices(source, "ETH") == {"ETH": usd("3100")}
 
+    def test_a_converted_price_expires_with_the_first_of_what_it_rests_on(self) -> None:
+        time, chain = Time(), Venue({"ETH": usd("3000")}, {"lst:weETH": usd("1.1")})
+        source = provider(time, wallet=chain, band=None)
+        assert prices(source, "ETH") == {"ETH": 3000}
+        time.go(seconds=20)
+        assert prices(source, "weETH") == {"weETH": 3300}
+        time.go(seconds=9)
+        chain.prices, chain.rates = {"ETH": usd("3100")}, {"lst:weETH": usd("1.2")}
+        assert prices(source, "weETH") == {"weETH": 3300}
+        time.go(seconds=2)
+        assert prices(source, "weETH") == {"weETH": 3410}
+        assert [len(chain.asked), len(chain.asked_rates)] == [2, 1]
+
     def test_rates_are_cached_too(self) -> None:
         wallet = Venue({"ETH": usd("3000")}, RATES)
         source = provider(wallet=wallet)

@@ -277,6 +277,27 @@ def test_a_calculation_that_is_cancelled_lets_go_of_every_venue(order: tuple[str
     asyncio.run(main())
 
 
+def test_nobody_is_asked_any_more_when_the_process_is_to_end() -> None:
+    class Quits(BaseException):
+        """What ends a process: Ctrl-C is one."""
+
+    class Quitting(Specified):
+        async def _answer(self, name: str, otherwise: Any) -> Any:
+            raise Quits
+
+    async def main() -> list[object]:
+        troubles: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
+        calculator = EquityCalculator({"wallet": Quitting(), "okx": Specified()}, MarketPrices(MARKET))
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await calculator.calculate_equity("USDT")
+        assert caught.group_contains(Quits)
+        await asyncio.sleep(0)
+        return troubles
+
+    assert asyncio.run(main()) == []
+
+
 def test_nothing_is_left_behind_of_a_calculation_in_which_nobody_waits() -> None:
     async def main() -> None:
         calculator = EquityCalculator({"wallet": Specified(balances={"USDT": Decimal(1)})}, MarketPrices(MARKET))

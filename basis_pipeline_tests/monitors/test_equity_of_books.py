@@ -113,12 +113,13 @@ def texts(figures: Mapping[str, Decimal]) -> dict[str, str]:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(cases(), min_size=1, max_size=3))
 def test_a_calculator_over_the_ledger_follows_every_change_with_the_digits_of_the_pipeline(history: list[Case]) -> None:
-    """One calculator, asked again and again while holdings, prices and the share class change."""
+    """One calculator, asked again and again while holdings, prices and the share class change, or only the holdings."""
     now = history[0]
     interfaces = LedgerInterfaces(lambda: (describe_book(now.book, REGISTRY), 7), REGISTRY)
     prices_now = MarketPrices(now.market, registry=REGISTRY)
     calculator = EquityCalculator(interfaces, prices_now, clock=lambda: START)
-    for case in [*history, history[0]]:
+    held = [history[0]._replace(book=case.book) for case in history]
+    for case in [*history, *held]:
         now, prices_now.market = case, case.market
         found = asyncio.run(calculator.calculate_equity(case.share_class))
         assert found.ledger_sequence == 7
