@@ -7,7 +7,7 @@ portfolio, so that one gap does not cost every portfolio its equity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -282,3 +282,9 @@ CHECKS = (
         _every_hour_present,
     ),
 )
+
+
+def not_proven(assets: Collection[str]) -> list[dg.AssetCheckKey]:
+    """The checks of these assets besides the proofs, which every step makes on its files before it publishes them."""
+    proven = {(proof.table, proof.name) for proof in PROOFS}
+    return [check.key for check in CHECKS if check.asset in assets and (check.asset, check.name) not in proven]

@@ -23,6 +23,7 @@ from basis_pipeline.ledger import publications
 from basis_pipeline.ledger.alerts import alerts_listed, raise_alerts, resolve
 from basis_pipeline.ledger.snapshot import Head, LedgerSnapshot
 from basis_pipeline.orchestration.asking import ended_at, short, unfinished_runs
+from basis_pipeline.orchestration.checks import not_proven
 from basis_pipeline.orchestration.days import days_of_run, range_tags
 from basis_pipeline.orchestration.failures import errors_of_run
 from basis_pipeline.orchestration.jobs import BOOKS, PROJECTION
@@ -86,7 +87,7 @@ class Target:
     subject: str
     why: str
     assets: tuple[str, ...] = ()
-    """What is to be made anew; empty: everything."""
+    """What is to be made anew, without the checks that its steps have made before they publish; empty: everything."""
 
 
 class _Tried(NamedTuple):
@@ -197,6 +198,7 @@ def _request(target: Target, attempt: int, days: dg.DailyPartitionsDefinition) -
         partition_key=only,
         tags=tags if only is not None else {**tags, **ends},
         asset_selection=[dg.AssetKey(name) for name in target.assets] or None,
+        asset_check_keys=not_proven(target.assets) or None,
     )
 
 

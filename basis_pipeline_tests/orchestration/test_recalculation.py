@@ -76,7 +76,7 @@ def test_an_entry_on_the_last_day_asks_for_that_day(running: Daemon) -> None:
     assert running.skipped(SENSOR) == "every published day shows all entries: cash #2, coins #2"
 
 
-def test_prices_that_are_published_are_left_as_they_are_and_every_other_check_runs(running: Daemon) -> None:
+def test_prices_that_are_published_are_left_as_they_are(running: Daemon) -> None:
     deposit(running.home)
     request = running.requested(SENSOR)
     assert {key.to_user_string() for key in request.asset_selection or []} == {
@@ -87,12 +87,15 @@ def test_prices_that_are_published_are_left_as_they_are_and_every_other_check_ru
         "equity_positions",
         "equity_snapshots",
     }
-    assert running.run(request, BOOKS)
-    [run] = running.runs()
-    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
-    events = [record.get_dagster_event() for record in running.instance.all_logs(run.run_id, of_type=kind)]
-    assert {event.asset_check_evaluation_data.asset_key.to_user_string() for event in events} == {
-        key.to_user_string() for key in request.asset_selection or []
+
+
+def test_checks_that_the_steps_make_before_they_publish_are_not_made_again(running: Daemon) -> None:
+    deposit(running.home)
+    request = running.requested(SENSOR)
+    assert {key.name for key in request.asset_check_keys or []} == {
+        "ledger_chain_intact",
+        "every_holding_valued",
+        "every_hour_present",
     }
 
 
@@ -102,7 +105,8 @@ def test_days_whose_prices_are_not_published_get_them(running: Daemon) -> None:
         files = publications.current_files(engine).files
         publications.withdraw(engine, [p.file for p in files if (p.table, p.day) == ("prices", LAST)])
     deposit(running.home)
-    assert running.requested(SENSOR).asset_selection is None
+    request = running.requested(SENSOR)
+    assert (request.asset_selection, request.asset_check_keys) == (None, None)
 
 
 def test_a_late_entry_asks_for_one_run_over_every_day_from_its_own_on(running: Daemon) -> None:
