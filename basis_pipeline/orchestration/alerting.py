@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from basis_pipeline.domain.errors import WarehouseError
+from basis_pipeline.domain.instants import iso
 from basis_pipeline.home import Home
 from basis_pipeline.ledger import publications
 from basis_pipeline.ledger.alerts import alerts_listed
@@ -36,10 +37,12 @@ def alerts_job() -> dg.JobDefinition:
         from basis_pipeline.alerts.delivery import deliver_due
 
         with readable_failures(), home.open() as (opened, _):
-            with suppress(WarehouseError):  # nothing was published yet
+            try:
                 for equity in newest_equity(opened):
                     if equity.crossed and tell(opened, equity):
                         context.log.info(str(equity))
+            except WarehouseError as error:  # all the more reason to send what is due
+                context.log.warning(str(error))
             report = deliver_due(opened)
         for channel in report.channels:
             context.log.info("%s: %d sent%s", channel.channel, channel.sent, f"; {channel.error}" * bool(channel.error))
@@ -55,9 +58,7 @@ def alerts_job() -> dg.JobDefinition:
 def equity_moved(home: Home, instance: dg.DagsterInstance, cursor: str | None) -> Asked:
     """Whether a portfolio's newest published equity is further from what was told last than the settings allow."""
     equity = home.settings.equity
-    seen: dict[str, Any] = {}
-    with suppress(ValueError):
-        seen = json.loads(cursor or "{}")
+    seen = _read(cursor)
     settings = [
         equity.change_of,
         str(equity.change_threshold),
@@ -94,6 +95,14 @@ def alerts_due(home: Home, instance: dg.DagsterInstance) -> Asked:
     return _unless_underway(home, instance, "alerts are due")
 
 
+def _read(cursor: str | None) -> dict[str, Any]:
+    with suppress(ValueError):
+        seen = json.loads(cursor or "{}")
+        if isinstance(seen, dict):
+            return seen
+    return {}
+
+
 def _unless_underway(home: Home, instance: dg.DagsterInstance, why: str) -> Asked:
     run = next((run for run in unfinished_runs(instance, home) if run.job_name == ALERTS), None)
     if run is not None:
@@ -102,5 +111,7 @@ def _unless_underway(home: Home, instance: dg.DagsterInstance, why: str) -> Aske
     if failed and failed[0].dagster_run.status is dg.DagsterRunStatus.FAILURE:
         again = ended_at(failed[0]) + home.settings.sensors.retry_after
         if home.clock() < again:
-            return Asked(False, f"{why}: run {short(failed[0].dagster_run)} failed; the next one is due at {again}")
+            return Asked(
+                False, f"{why}: run {short(failed[0].dagster_run)} failed; the next one is due at {iso(again)}"
+            )
     return Asked(True, why)

@@ -24,7 +24,7 @@ from basis_pipeline.ledger.alerts import alerts_listed, raise_alerts, resolve
 from basis_pipeline.ledger.snapshot import Head, LedgerSnapshot
 from basis_pipeline.orchestration.asking import ended_at, short, unfinished_runs
 from basis_pipeline.orchestration.checks import not_proven
-from basis_pipeline.orchestration.days import days_of_run, range_tags
+from basis_pipeline.orchestration.days import daily_partitions, days_of_run, range_tags
 from basis_pipeline.orchestration.failures import errors_of_run
 from basis_pipeline.orchestration.jobs import BOOKS, PROJECTION
 from basis_pipeline.steps import balance_changes, equity, positions
@@ -159,12 +159,11 @@ def _judge(
     said: list[str] = []
     given_up: list[tuple[Target, _Tried]] = []
     for target in targets:
-        running = next((run for run, covered in underway if _overlap(covered, target.days)), None)
         tried = _tried(instance, target)
+        running = next((run for run, covered in underway if _overlap(covered, target.days)), tried.active)
         again = None if tried.last is None else ended_at(tried.last) + settings.retry_after
-        if running is not None or tried.active is not None:
-            run = running or tried.active
-            said.append(f"{target.why}: run {short(run)} ({run.job_name}, {run.status.value}) is on it" if run else "")
+        if running is not None:
+            said.append(f"{target.why}: run {short(running)} ({running.job_name}, {running.status.value}) is on it")
         elif tried.attempts >= settings.attempts:
             given_up.append((target, tried))
             said.append(
@@ -177,22 +176,25 @@ def _judge(
                 f"{target.why}: attempt {tried.attempts} (run {last}) failed; the next one is due at {iso(again)}"
             )
         else:
-            request = _request(target, tried.attempts + 1, days)
+            request = _request(home, target, tried.attempts + 1, days)
             return _Verdict(
                 request, f"{target.why}: attempt {tried.attempts + 1} of {settings.attempts}", given_up=tuple(given_up)
             )
     return _Verdict(None, "; ".join(said), len(given_up) == len(targets), tuple(given_up))
 
 
-def _request(target: Target, attempt: int, days: dg.DailyPartitionsDefinition) -> dg.RunRequest:
+def _request(home: Home, target: Target, attempt: int, days: dg.DailyPartitionsDefinition) -> dg.RunRequest:
     tags = {
         STARTED_BY_TAG: SENSOR,
         TARGET_TAG: target.key,
         ATTEMPT_TAG: str(attempt),
         WHY_TAG: target.why,
     }
-    ends = range_tags(days, target.days)
-    only = target.days.first.isoformat() if len(target.days) == 1 else None
+    # The days there are by now: a portfolio that starts earlier may have come since the definitions were loaded. Of
+    # their partitions Dagster knows only as a range, which the run's own process takes from the settings as they are.
+    ends = range_tags(daily_partitions(home.settings), target.days)
+    loaded = date.fromisoformat(days.get_first_partition_key() or "")
+    only = target.days.first.isoformat() if len(target.days) == 1 and target.days.first >= loaded else None
     return dg.RunRequest(
         run_key=f"{target.key}-{attempt}",
         partition_key=only,

@@ -126,6 +126,13 @@ def test_what_was_published_before_is_not_read_again(running: Daemon) -> None:
     assert running.cursors[EQUITY_CHANGE] == cursor
 
 
+def test_a_cursor_that_is_not_ours_is_as_none(running: Daemon) -> None:
+    for cursor in ("not json", "[1]", "{}"):
+        running.cursors.update({EQUITY_CHANGE: cursor, RUN_FAILURE: cursor})
+        assert "cash: total_equity 1000" in running.skipped(EQUITY_CHANGE)
+        assert "from now on" in running.skipped(RUN_FAILURE)
+
+
 def test_a_home_without_published_equity_has_no_change(tmp_path: Path) -> None:
     with daemon(write_small_home(tmp_path)) as found:
         assert "nothing was ever published" in found.skipped(EQUITY_CHANGE)

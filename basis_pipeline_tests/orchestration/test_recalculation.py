@@ -14,6 +14,7 @@ import pytest
 from basis_pipeline.domain.instants import DAY
 from basis_pipeline.home import open_home
 from basis_pipeline.ledger import publications
+from basis_pipeline.orchestration.build import build_definitions
 from basis_pipeline.orchestration.jobs import BOOKS, PROJECTION
 from basis_pipeline.orchestration.leases import held_lease
 from basis_pipeline.orchestration.recalculation import ATTEMPT_TAG, SENSOR, TARGET_TAG, WHY_TAG
@@ -144,11 +145,10 @@ def test_entries_that_arrive_while_a_run_is_on_its_way_are_asked_for_once_it_has
     assert "every published day" in running.skipped(SENSOR), "the run saw what was recorded before it began"
 
 
-@pytest.mark.parametrize("job", [BOOKS])
-def test_a_run_that_somebody_started_by_hand_is_waited_for(running: Daemon, job: str) -> None:
+def test_a_run_that_somebody_started_by_hand_is_waited_for(running: Daemon) -> None:
     deposit(running.home)
     by_hand = dg.RunRequest(partition_key=LAST.isoformat())
-    run = running.begin(by_hand, job, dg.DagsterRunStatus.STARTED)
+    run = running.begin(by_hand, BOOKS, dg.DagsterRunStatus.STARTED)
     with held_lease(running.home, run.run_id):
         assert "is on it" in running.skipped(SENSOR)
 
@@ -291,8 +291,6 @@ def test_a_failed_run_is_asked_for_again_only_after_a_while(tmp_path: Path) -> N
 def test_settings_that_cannot_be_used_fail_the_tick_with_what_is_wrong(running: Daemon) -> None:
     definitions = running.home / "basis.yaml"
     sound = definitions.read_text()
-    from basis_pipeline.orchestration.build import build_definitions
-
     repository = build_definitions(running.home).get_repository_def()
     definitions.write_text(sound + "\nnonsense: 1\n")
     context = dg.build_sensor_context(running.instance, repository_def=repository, sensor_name=SENSOR)
@@ -309,6 +307,13 @@ def test_a_tick_with_nothing_new_costs_next_to_nothing(running: Daemon) -> None:
         running.skipped(SENSOR)
         times.append(time.perf_counter() - began)
     assert json.loads(running.cursors[SENSOR] or "") == before
+    assert min(times) < 0.2, "with loading the definitions, which the daemon does once"
+
+
+def test_a_home_that_was_not_begun_yet_is_skipped_and_not_an_error(tmp_path: Path) -> None:
+    with daemon(tmp_path / "home") as found:
+        for name in ("balance_change_sensor", "equity_change_sensor", "run_failure_sensor", "alert_sensor"):
+            assert "basis.yaml does not exist; run `basis init`" in found.skipped(name)
 
 
 @pytest.fixture
@@ -345,8 +350,6 @@ def test_live_an_entry_of_now_asks_for_today_though_the_last_instant_is_older(li
 
 
 def live_assets(found: Daemon, request: dg.RunRequest) -> set[str]:
-    from basis_pipeline.orchestration.build import build_definitions
-
     job = build_definitions(found.home).resolve_job_def(PROJECTION)
     return {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
 
