@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from basis_pipeline.domain.alerts import AlertKind, missing_price
 from basis_pipeline.home import open_home
 from basis_pipeline.ledger.alerts import alerts_listed, last_notified, raise_alerts
 from basis_pipeline.ledger.database import sqlite_url
-from basis_pipeline.orchestration.jobs import ALERTS, BOOKS
+from basis_pipeline.orchestration.hours import hour_key
+from basis_pipeline.orchestration.jobs import ALERTS, BOOKS, RECONCILIATION
 from basis_pipeline.orchestration.recalculation import SENSOR
 from basis_pipeline.orchestration.runs import materialize
 from basis_pipeline.orchestration.sensors import ALERT, EQUITY_CHANGE, RUN_FAILURE
 from basis_pipeline_tests.builders import payload, wallet
 from basis_pipeline_tests.homes import copy_home, rebuild_days
+from basis_pipeline_tests.live_homes import ACCOUNT, PART, PORTFOLIO, live_home
 from basis_pipeline_tests.orchestration.homes import CASH, FIRST, LAST, SECOND, write_market, write_small_home
 from basis_pipeline_tests.orchestration.ticks import Daemon, daemon, record, standing
+from basis_pipeline_tests.rigs.exchanges import Answer
 from basis_pipeline_tests.rigs.receivers import Webhook, webhook
 
 ON_LAST_DAY = 60 * 48
@@ -309,3 +313,32 @@ def test_nothing_is_skipped_when_alerts_cannot_be_kept(watched: Daemon, monkeypa
     ledger.rmdir()
     (watched.home / "away.db").rename(ledger)
     assert "failed_run" in watched.skipped(RUN_FAILURE)
+
+
+def reconcile(found: Daemon) -> None:
+    """What the hourly schedule does."""
+    request = dg.RunRequest(tags={"dagster/partition": hour_key(datetime.now(UTC))})
+    assert found.run(request, RECONCILIATION)
+
+
+def test_drift_and_a_venue_that_cannot_be_read_are_told_by_account_until_they_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = {"on_drift": "alert", "second_reading_after": "0s"}
+    with live_home(tmp_path / "home", monkeypatch, reconciliation=rules) as live, daemon(live.path) as found:
+        found.skipped(RUN_FAILURE)
+        live.account.add(PART, "USDT", "-12.34")
+        reconcile(found)
+        found.skipped(RUN_FAILURE)
+        [drifted] = standing(live.path)
+        assert (drifted.alert.kind, drifted.alert.subject) == (AlertKind.DRIFT, f"{PORTFOLIO}/{ACCOUNT}")
+        assert "ledger 10000, venue 9987.66" in drifted.alert.text
+        live.venues.fail("*", Answer(502, "Bad gateway", "text/html"))
+        reconcile(found)
+        found.skipped(RUN_FAILURE)
+        assert {each.alert.kind for each in standing(live.path)} == {AlertKind.DRIFT, AlertKind.UNAVAILABLE_VENUE}
+        live.venues.heal()
+        live.account.add(PART, "USDT", "12.34")
+        reconcile(found)
+        found.skipped(RUN_FAILURE)
+        assert standing(live.path) == []
