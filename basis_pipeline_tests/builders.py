@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from basis_pipeline.domain.changes import BalanceUpdate
 from basis_pipeline.domain.intake import parse_update
+from basis_pipeline.domain.numbers import CONTEXT
 from basis_pipeline.domain.positions import Book
 from basis_pipeline.domain.quotes import Quote, Rate, Unavailable
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, parse_instrument
+from basis_pipeline.domain.valuation import Line, Side
 
 START = datetime(2024, 5, 12, 1, tzinfo=UTC)
 JOURNALS = {
@@ -127,3 +130,13 @@ class FixedMarket:
     def rate(self, name: str, at: datetime) -> Rate | Unavailable:
         found = self._rates.get(name)
         return Unavailable(name, ("files: no such rate",)) if found is None else Rate(Decimal(found), "files", at)
+
+
+def equity_by(field: str, lines: Iterable[Line]) -> dict[str, Decimal]:
+    """The values of assets and debts summed by a field of the lines, such as ``venue`` or ``token``, exactly."""
+    sums: dict[str, Fraction] = {}
+    for line in lines:
+        if line.side in (Side.ASSET, Side.DEBT):
+            name = getattr(line, field)
+            sums[name] = sums.get(name, Fraction(0)) + Fraction(line.value)
+    return {name: Decimal(int(value * 10**18)).scaleb(-18, CONTEXT) for name, value in sums.items()}

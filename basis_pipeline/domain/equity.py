@@ -6,7 +6,7 @@ and the sum by asset exactly, always.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from itertools import repeat
 from typing import NamedTuple
@@ -58,25 +58,6 @@ def totals(spans: Iterable[Span], first: int, end: int) -> list[list[Decimal]]:
     debts = list(map(subtract, repeat(ZERO), negative_debts))
     nav = list(map(add, equity, map(add, perps, map(add, in_transit, locked))))
     return [equity, assets, debts, perps, in_transit, locked, nav]
-
-
-def by_venue(lines: Iterable[Line]) -> dict[str, Decimal]:
-    """Equity (assets and debts) by economic venue; the values add up to ``total_equity`` exactly."""
-    return _grouped(lines, lambda line: line.venue)
-
-
-def by_asset(lines: Iterable[Line]) -> dict[str, Decimal]:
-    """Equity (assets and debts) by token; the values add up to ``total_equity`` exactly."""
-    return _grouped(lines, lambda line: line.token)
-
-
-def _grouped(lines: Iterable[Line], key: Callable[[Line], str]) -> dict[str, Decimal]:
-    sums: dict[str, Decimal] = {}
-    for line in lines:
-        if line.side in (Side.ASSET, Side.DEBT):
-            name = key(line)
-            sums[name] = add(sums.get(name, ZERO), line.value)
-    return sums
 
 
 def changed_enough(value: Decimal, last_notified: Decimal, threshold: Decimal, floor: Decimal) -> bool:

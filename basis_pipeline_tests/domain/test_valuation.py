@@ -16,7 +16,7 @@ from basis_pipeline.domain.positions import Book, PerpPosition
 from basis_pipeline.domain.quotes import Quote, Rate, Unavailable
 from basis_pipeline.domain.tokens import DEFAULT_REGISTRY, Registry, Token, TokenKind
 from basis_pipeline.domain.valuation import Line, Missing, Run, Sheet, describe_balance, describe_book
-from basis_pipeline_tests.builders import START, FixedMarket
+from basis_pipeline_tests.builders import START, FixedMarket, equity_by
 from basis_pipeline_tests.domain.strategies import amounts, prices
 
 PRICES = {"ETH": "3000", "BTC": "60000", "USDT": "0.999", "EIGEN": "4", "ETHFI": "3", "KING": "1500"}
@@ -287,8 +287,8 @@ def test_the_total_is_the_sum_by_venue_is_the_sum_by_asset_exactly(
         book.positions["binance", "ETHUSDT-PERP"] = PerpPosition(*perp, START, None)
     found = lines(book, share_class)
     total = equity.total(found)
-    assert sum(map(Fraction, equity.by_venue(found).values())) == Fraction(total.total_equity)
-    assert sum(map(Fraction, equity.by_asset(found).values())) == Fraction(total.total_equity)
+    for field in ("venue", "token"):
+        assert sum(map(Fraction, equity_by(field, found).values())) == Fraction(total.total_equity)
     assert Fraction(total.assets) - Fraction(total.debts) == Fraction(total.total_equity)
     assert sum(Fraction(each.value) for each in found) == Fraction(total.nav)
     assert total.assets >= 0 <= total.debts

@@ -19,7 +19,7 @@ from basis_pipeline.domain.valuation import Sheet, describe_book
 from basis_pipeline.market.provider import PriceProvider
 from basis_pipeline.monitors.equity_calculator import EquityCalculator, EquitySnapshot
 from basis_pipeline.monitors.venue_interfaces import LedgerInterfaces, reading_interfaces
-from basis_pipeline_tests.builders import START, FixedMarket
+from basis_pipeline_tests.builders import START, FixedMarket, equity_by
 from basis_pipeline_tests.domain.strategies import amounts, prices
 from basis_pipeline_tests.monitors.valued import MarketPrices, readings_of
 
@@ -89,8 +89,8 @@ def assert_like_the_pipeline(found: EquitySnapshot, book: Book, case: Case) -> N
     expected = equity.total(lines)
     for name in ("total_equity", "unrealized_pnl", "in_transit", "locked", "nav"):
         assert str(getattr(found, name)) == str(getattr(expected, name)), name
-    assert texts(found.equity_by_venue) == texts(equity.by_venue(lines))
-    assert texts(found.equity_by_asset) == texts(equity.by_asset(lines))
+    assert texts(found.equity_by_venue) == texts(equity_by("venue", lines))
+    assert texts(found.equity_by_asset) == texts(equity_by("token", lines))
     assert sum(map(Fraction, found.equity_by_venue.values())) == Fraction(found.total_equity)
     assert sum(map(Fraction, found.equity_by_asset.values())) == Fraction(found.total_equity)
     listed = {(line.side, line.venue, line.token): (line.amount, line.value_usd, line.value) for line in lines}
