@@ -18,7 +18,7 @@ _UNFINISHED = [
 ]
 ABANDONED_AFTER = timedelta(minutes=1)
 """A run that takes longer than this to take its lease has no process any more."""
-RESTARTED_WITHIN = timedelta(minutes=2)
+RESTARTED_WITHIN = timedelta(seconds=30)
 """A crashed run that Dagster has not started again by then is not waited for."""
 WILL_RETRY_TAG = "dagster/will_retry"
 
