@@ -55,12 +55,19 @@ class VenueHoldings:
             self.debts.append((asset, amount))
 
     def borrow(self, margin: object) -> None:
-        """What a margin account owes. A balance below zero is borrowing, which counts once where it is told of, too."""
+        """What a margin account owes, after what it holds.
+
+        A debt that is told in several ways, as a balance below zero for one, is one debt of the largest amount told.
+        """
         negative, self.debts = self.debts, []
-        self.owe(_borrowings(margin))
-        if negative:
-            told = {asset for asset, _ in self.debts}
-            self.debts += [debt for debt in negative if debt[0] not in told]
+        for told in _borrowings(margin):
+            self.owe(told)
+        self.debts += negative
+        if len(self.debts) > 1:
+            owed: dict[str, Decimal] = {}
+            for asset, amount in self.debts:
+                owed[asset] = max(amount, owed.get(asset, amount))
+            self.debts = list(owed.items())
 
     def move(self, amounts: object) -> None:
         """What is under way between venues."""
@@ -150,14 +157,15 @@ def _questions(venue: str, interface: type) -> tuple[_Question, ...]:
     The venues of the specification are asked its methods for them, whatever else a plain interface has. An object that
     answers to any name would be asked for all, so that only what its class has counts.
     """
-    name = VENUE_ALIASES.get(venue, venue)
+    lower = venue.strip().lower()
+    name = VENUE_ALIASES.get(lower, lower)
     beside = _offers(interface, "get_other_holdings")
     if name in EXCHANGES:
         found = [_question("get_spot_balances", VenueHoldings.hold), _question("get_margin_info", VenueHoldings.borrow)]
     elif name in (WALLET, IN_TRANSIT):
         found = [_question("get_balances", VenueHoldings.move if name == IN_TRANSIT else VenueHoldings.hold)]
     else:
-        specified = _SPECIFIED.get(venue, ())
+        specified = _SPECIFIED.get(name, ())
         freely = beside or not specified
         found = []
         if "get_a_tokens" in specified or (freely and _offers(interface, "get_a_tokens")):
@@ -183,7 +191,12 @@ def _question(method: str, take: Callable[[VenueHoldings, Any], None]) -> _Quest
 
 async def _one_staking_token(interface: Any) -> dict[str, Any]:
     balance = await _answer(interface.get_lst_balance())
-    return {await _answer(interface.get_lst_token()): balance} if balance else {}
+    if not balance:
+        return {}
+    token = await _answer(interface.get_lst_token())
+    if not isinstance(token, str):
+        raise InputError(f"get_lst_token: {token!r} is no token, but get_lst_balance is {balance}")
+    return {token: balance}
 
 
 async def _answer(answer: Any) -> Any:
@@ -195,15 +208,15 @@ def _offers(interface: type, method: str) -> bool:
     return callable(getattr(interface, method, None))
 
 
-def _borrowings(margin: object) -> object:
-    """What is borrowed by asset."""
+def _borrowings(margin: object) -> list[object]:
+    """What is borrowed by asset, in each way that it is told."""
     if not isinstance(margin, Mapping):
         raise InputError(f"get_margin_info: {type(margin).__name__} is not a mapping")
-    if "borrowings" in margin:
-        return margin["borrowings"]
+    told = [margin["borrowings"]] if "borrowings" in margin else []
     amount = margin.get("borrowed_amount")
-    if not amount:
-        return {}
-    if "borrowed_asset" not in margin:
-        raise InputError(f"get_margin_info: borrowed_amount is {amount}, but borrowed_asset is missing")
-    return {margin["borrowed_asset"]: amount}
+    if amount and parse_decimal(amount, "get_margin_info: borrowed_amount"):
+        asset = margin.get("borrowed_asset")
+        if not isinstance(asset, str):
+            raise InputError(f"get_margin_info: borrowed_amount is {amount}, but borrowed_asset is {asset!r}")
+        told.append({asset: amount})
+    return told

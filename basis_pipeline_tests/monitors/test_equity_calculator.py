@@ -140,6 +140,33 @@ def test_all_borrowings_of_a_margin_account_count() -> None:
     assert len(found.debts) == 1
 
 
+@pytest.mark.parametrize(
+    ("balance", "borrowings", "amount", "owed"),
+    [
+        ("4", {"ETH": 1}, "9", {"USDT": 9, "ETH": 1}),
+        ("4", {"USDT": 10}, "9", {"USDT": 10}),
+        ("4", {}, "0.00", {}),
+        ("-100", {}, "50", {"USDT": 100}),
+        ("-100", {"USDT": 50}, "50", {"USDT": 100}),
+        ("-100", {"USDT": 100}, "0", {"USDT": 100}),
+    ],
+)
+def test_a_debt_told_in_several_ways_is_the_largest_told_and_none_is_left_out(
+    balance: str, borrowings: dict[str, int], amount: str, owed: dict[str, int]
+) -> None:
+    margin = {"borrowings": borrowings, "borrowed_amount": amount, "borrowed_asset": "USDT"}
+    found = calculate({"okx": Specified(spot={"USDT": Decimal(balance)}, margin=margin)})
+    assert {debt.asset: debt.amount for debt in found.debts} == owed
+    assert len(found.debts) == len(owed)
+
+
+@pytest.mark.parametrize(("name", "method"), [("Binance", "spot"), ("ALCHEMY", "balances"), (" Aave ", "debt_tokens")])
+def test_venues_are_known_in_any_letter_case_and_keep_the_name_they_were_given(name: str, method: str) -> None:
+    venue = Specified(lst="stETH", lst_balance=Decimal(1), **{method: {"USDT": Decimal(7)}})
+    found = calculate({name: venue})
+    assert [(each.asset, each.venue) for each in (*found.assets, *found.debts)] == [("USDT", name)]
+
+
 def test_a_plain_interface_of_another_protocol_is_asked_for_all_it_has() -> None:
     spark = Specified(a_tokens={"aUSDT": Decimal(10)}, lst_balance=Decimal(1), lst="stETH")
     found = calculate({"spark": spark}, market=FixedMarket({"ETH": "3000", "USDT": "1"}, rates=LENT))
@@ -371,7 +398,17 @@ def test_perpetuals_are_not_valued_without_their_marks() -> None:
         ("okx", {"spot": {"USDT": 1.5}}, "okx: USDT: 1.5 is a float"),
         ("okx", {"spot": ["USDT"]}, "okx: list is not a mapping"),
         ("okx", {"margin": None}, "okx: get_margin_info: NoneType is not a mapping"),
-        ("okx", {"margin": {"borrowed_amount": 1}}, "borrowed_asset is missing"),
+        (
+            "okx",
+            {"margin": {"borrowed_amount": 1}},
+            "okx: get_margin_info: borrowed_amount is 1, but borrowed_asset is None",
+        ),
+        (
+            "okx",
+            {"margin": {"borrowed_amount": 1.5, "borrowed_asset": "ETH"}},
+            "okx: .*borrowed_amount: 1.5 is a float",
+        ),
+        ("lido", {"lst_balance": Decimal(2), "lst": None}, "lido: get_lst_token: None is no token, .* is 2"),
         (
             "aave",
             {"debt_tokens": {"variableDebtWETH": Decimal(-1)}},
