@@ -23,6 +23,7 @@ PRICES = {
     "aWeETH": "3150",  # index x rate 1.05
     "awstETH": "3500",
     "variableDebtWETH": "3120",  # index 1.04
+    "variableDebtUSDT": "1.1",
     "aBTC": "60600",  # index 1.01
     "variableDebtBTC": "61200",  # index 1.02
     "KING": "12",
@@ -104,6 +105,27 @@ def test_a_loop_that_drifted_from_its_ltv_is_brought_back() -> None:
         ("wallet", "variableDebtWETH"): Decimal("840.384615384615384615"),
     }
     assert [reason.split()[0] for reason in decision.reasons] == ["aWeETH", "variableDebtWETH"]
+
+
+def test_a_loop_owes_less_ether_where_it_owes_something_else() -> None:
+    # Collateral 1,050 ETH, debt 624 ETH and 300,000 x 1.1 = 330,000 USD = 110 ETH, 30,000 USD = 10 ETH in the wallet.
+    fund = PaperFund(
+        PAR,
+        {
+            ("wallet", "aWeETH"): "1000",
+            ("wallet", "variableDebtWETH"): "600",
+            ("wallet", "variableDebtUSDT"): "300000",
+            ("wallet", "USDT"): "30000",
+        },
+    )
+    # 95 % of 326 = 309.7: collateral 1,548.5 ETH; debt 1,238.8 ETH, of which 110 are USDT: 1,128.8 / 1.04.
+    assert targets(decided(loop(fund))) == {
+        ("wallet", "aWeETH"): Decimal("1474.761904761904761904"),
+        ("wallet", "variableDebtWETH"): Decimal("1085.384615384615384615"),
+    }
+    # 5,500,000 x 1.1 = 6,050,000 USD is more than all of it may be.
+    fund.balances |= {("wallet", "variableDebtUSDT"): Decimal(5_500_000), ("wallet", "USDT"): Decimal(5_750_000)}
+    assert targets(decided(loop(fund)))["wallet", "variableDebtWETH"] == 0
 
 
 def test_a_loop_without_equity_is_unwound() -> None:
