@@ -14,11 +14,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from basis_pipeline.cli import exits
 from basis_pipeline_tests.cli.builders import ROOT, Basis, environment, write_config
-from basis_pipeline_tests.homes import ask
-from basis_pipeline_tests.live_homes import ACCOUNT, PART, PORTFOLIO, LiveHome, live_home
+from basis_pipeline_tests.homes import ask, terms
+from basis_pipeline_tests.live_homes import ACCOUNT, CAPITAL, PART, PORTFOLIO, LiveHome, hours_ago, live_home
 
 USDT_AT_A_DOLLAR = {"routes": {"USDT": ["binance:USDTUSD:spot"], "ETH": ["binance:ETHUSDT:spot"]}}
 
@@ -168,3 +169,32 @@ def test_an_account_that_cannot_be_read_is_no_drift(fund: tuple[Basis, LiveHome]
     said = basis("watch", "--drift", code=exits.ERROR)
     assert f"binance: {ACCOUNT}: " in said.stderr
     assert said.stdout == ""
+
+
+def test_one_portfolio_that_cannot_be_compared_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unread = {"portfolio": "second", "venue": "binance", "parts": [PART]}
+    share = terms("USDT", CAPITAL, hours_ago(3))
+    with live_home(tmp_path / "home", monkeypatch, prices=USDT_AT_A_DOLLAR) as home:
+        home.venues.set_price("USDTUSD", "0.999")
+        settings = yaml.safe_load((home.path / "basis.yaml").read_text(encoding="utf-8"))
+        settings["portfolios"]["paper"] = share
+        (home.path / "basis.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        basis = Basis(home.path)
+        assert "paper: has no accounts to read" in basis("watch", "--drift").stderr
+        assert "accounts: paper has none" in basis("watch", "--drift", "--portfolio", "paper", code=exits.ERROR).stderr
+
+        settings["portfolios"]["second"] = share
+        settings["accounts"]["second_binance"] = unread
+        (home.path / "basis.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        home.account.add(PART, "USDT", "-12.34")
+        done = basis("watch", "--drift", "--format", "json", code=exits.ERROR)
+        assert [(row["portfolio"], row["value"]) for row in json.loads(done.stdout)] == [(PORTFOLIO, "-12.34")]
+        assert "second: binance: second_binance: " in done.stderr
+        assert basis("watch", "--drift", "--format", "json", "--portfolio", "second", code=exits.ERROR).stdout == ""
+
+
+def test_without_portfolios_there_is_nothing_to_watch(tmp_path: Path) -> None:
+    write_config(tmp_path, portfolios=())
+    basis = Basis(tmp_path)
+    assert basis.rows("watch", "--once") == []
+    assert "has none yet; add one under `portfolios:`" in basis("watch", code=exits.ERROR).stderr

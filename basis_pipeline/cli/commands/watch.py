@@ -19,7 +19,7 @@ from basis_pipeline.cli import exits
 from basis_pipeline.cli.homes import chosen_portfolios
 from basis_pipeline.cli.options import FormatOption, HomeOption, OnlyPortfolioOption, examples
 from basis_pipeline.cli.output import Format, complain, emit, note, say, told_here, warn
-from basis_pipeline.domain.errors import BasisError
+from basis_pipeline.domain.errors import BasisError, ConfigError, InputError
 from basis_pipeline.domain.instants import iso
 from basis_pipeline.domain.numbers import ZERO, add, subtract
 from basis_pipeline.reports.equity import SUMMARY
@@ -99,11 +99,14 @@ def watch(
     from basis_pipeline.home import open_home
 
     with open_home(home) as opened:
-        names = chosen_portfolios(opened, portfolio)
         if drift:
-            _show_drift(opened, names, form)
-        elif once:
+            _show_drift(opened, portfolio, form)
+            return
+        names = chosen_portfolios(opened, portfolio)
+        if once:
             _show_once(opened, names, form)
+        elif not names:
+            raise InputError(f"portfolio: {opened.path} has none yet; add one under `portfolios:` in basis.yaml")
         else:
             asyncio.run(_follow(opened, names, form, interval, every=every))
 
@@ -130,22 +133,46 @@ def _show_once(home: Home, portfolios: list[str], form: Format) -> None:
         raise typer.Exit(exits.ERROR)
 
 
-def _show_drift(home: Home, portfolios: list[str], form: Format) -> None:
-    found = {portfolio: asyncio.run(_drift(home, portfolio)) for portfolio in portfolios}
+def _show_drift(home: Home, portfolio: str | None, form: Format) -> None:
+    found: dict[str, Drift] = {}
+    failed: dict[str, BasisError] = {}
+    for name in _with_accounts(home) if portfolio is None else chosen_portfolios(home, portfolio):
+        try:
+            found[name] = asyncio.run(_drift(home, name))
+        except ConfigError:
+            raise  # the same for every portfolio
+        except BasisError as error:
+            failed[name] = error
     rows = [
-        (portfolio, drift.tracked.share_class, drift.actual.as_of, *line)
-        for portfolio, drift in found.items()
+        (name, drift.tracked.share_class, drift.actual.as_of, *line)
+        for name, drift in found.items()
         for line in drift.lines
     ]
-    if rows or form is not Format.TABLE:
+    if rows or (form is not Format.TABLE and (found or not failed)):
         emit(Report(DRIFT_COLUMNS, rows), form)
-    for portfolio, drift in found.items():
+    for name, drift in found.items():
         unit = drift.tracked.share_class
         equity, tracked = money(drift.total_equity, unit), money(drift.tracked.total_equity, unit)
         perpetuals = money(drift.unrealized_pnl, unit)
-        note(f"{portfolio}: drift is worth {equity} of {tracked} {unit}, and {perpetuals} in unrealized profit")
+        note(f"{name}: drift is worth {equity} of {tracked} {unit}, and {perpetuals} in unrealized profit")
+    for name, reason in failed.items():
+        complain(f"{name}: {reason}")
+    if failed:
+        raise typer.Exit(exits.ERROR)
     if any(drift.lines or drift.unrealized_pnl for drift in found.values()):
         raise typer.Exit(exits.FINDINGS)
+
+
+def _with_accounts(home: Home) -> list[str]:
+    """The portfolios that have accounts to read, the others told; all of them where none has any."""
+    names = chosen_portfolios(home, None)
+    read = {account.portfolio for account in home.settings.accounts.values()}
+    without = [name for name in names if name not in read]
+    if len(without) == len(names):
+        return names
+    for name in without:
+        note(f"{name}: has no accounts to read")
+    return [name for name in names if name in read]
 
 
 async def _drift(home: Home, portfolio: str) -> Drift:
