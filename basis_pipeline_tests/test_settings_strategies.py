@@ -125,6 +125,11 @@ def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({**NEUTRAL, "allocation": {"wallet": "1"}}, "wallet is not an exchange; give one of binance, bybit, okx"),
         ({**NEUTRAL, "allocation": {"okx": "0"}}, r"mine\.allocation\.okx: .*greater than 0"),
         ({**NEUTRAL, "size_step": "0"}, r"mine\.size_step: .*greater than 0"),
+        ({**NEUTRAL, "instrument": "BTCUSDT-PERP"}, "mine: instrument: BTCUSDT-PERP cannot be short in ETH; give a"),
+        ({**BASIS, "instrument": "BTCUSDT-PERP:LONG"}, "BTCUSDT-PERP:LONG cannot be short in BTC; give a perpetual"),
+        ({**BASIS, "instrument": "BTC"}, "instrument: 'BTC' is not a linear perpetual"),
+        ({**LOOP, "collateral": "moon"}, r"mine\.collateral: 'moon' is not a registered token"),
+        ({**LOOP, "collateral": "aUSDT"}, r"mine\.collateral: aUSDT is no aToken of a staked ETH; give one such as"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_key(given: dict[str, Any], complaint: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from basis_pipeline.domain.tokens import (
     DEFAULT_REGISTRY,
     EXCHANGE_DECIMALS,
     EXCHANGES,
+    ON_CHAIN_ONLY,
     WALLET,
     Registry,
     TokenKind,
@@ -42,7 +43,7 @@ def parse_update(payload: Mapping[str, Any], registry: Registry = DEFAULT_REGIST
 
 def _check_token_place(change: TokenChange, where: str, registry: Registry) -> None:
     token = registry.tokens[change.token]
-    if change.venue in EXCHANGES and token.kind in (TokenKind.ATOKEN, TokenKind.DEBT, TokenKind.LOCKED):
+    if change.venue in EXCHANGES and token.kind in ON_CHAIN_ONLY:
         raise UpdateError(f"{where}.token: {token.symbol} exists only on chain and cannot be held on {change.venue}")
     if change.venue != WALLET and token.kind is TokenKind.DEBT:
         raise UpdateError(f"{where}.token: {token.symbol} is a debt and cannot be {change.venue}")

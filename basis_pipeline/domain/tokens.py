@@ -36,6 +36,10 @@ class TokenKind(StrEnum):
     LOCKED = "locked"
 
 
+ON_CHAIN_ONLY = (TokenKind.ATOKEN, TokenKind.DEBT, TokenKind.LOCKED)
+"""Kinds of tokens that no exchange holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """One token.

@@ -41,7 +41,7 @@ from basis_pipeline.settings.live import (
 from basis_pipeline.settings.prices import PriceSettings
 from basis_pipeline.settings.reacting import AlertSettings, EquitySettings, SensorSettings
 from basis_pipeline.settings.secrets import may_be_secret, refuse_secrets
-from basis_pipeline.settings.strategies import StrategySettings, check_strategies
+from basis_pipeline.settings.strategies import StrategySettings, check_collaterals, check_strategies
 from basis_pipeline.settings.types import CLOSED, Duration, Exact, Moment, PortfolioName
 
 HOME_VARIABLE = "BASIS_HOME"
@@ -263,6 +263,7 @@ def _validated(content: dict[str, Any], path: Path) -> Settings:
     try:
         settings.tolerances()
         settings.chainlink_feeds()
+        check_collaterals(settings.strategies, settings.registry())
     except InputError as error:
         raise ConfigError(f"{path}: {error}") from None
     return settings

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from basis_pipeline.domain.errors import ConfigError, InputError
-from basis_pipeline.domain.tokens import EXCHANGES, canonical_venue
+from basis_pipeline.domain.strategies import short_perpetual, staked_collateral
+from basis_pipeline.domain.tokens import EXCHANGES, Registry, canonical_venue
 from basis_pipeline.settings.types import CLOSED, Exact, PortfolioName
 
 Kind = Literal["usdt_lending", "eth_leveraged_loop", "basis", "usdt_market_neutral"]
@@ -113,6 +114,8 @@ class StrategySettings(BaseModel):
             raise ValueError(f"{', '.join(missing)} is missing; {self.kind} needs it")
         if self.asset is not None and self.asset not in _ASSETS[self.kind]:
             raise ValueError(f"asset is {self.asset}; {self.kind} takes {' or '.join(_ASSETS[self.kind])}")
+        if self.instrument is not None:
+            short_perpetual(self.instrument, self.asset or _ASSETS[self.kind][0])
         return self
 
     def config(self) -> dict[str, Any]:
@@ -133,3 +136,10 @@ def check_strategies(strategies: Mapping[str, StrategySettings], share_classes: 
                 f"{where}.kind: {strategy.kind} is for {_SHARE_CLASSES[strategy.kind]}, but the share class of "
                 f"{portfolio} is {share_classes[portfolio]}; give it another kind or portfolio"
             )
+
+
+def check_collaterals(strategies: Mapping[str, StrategySettings], registry: Registry) -> None:
+    """Every collateral is the aToken of a staked ETH, a registered one of the user's own included."""
+    for name, strategy in strategies.items():
+        if strategy.collateral is not None:
+            staked_collateral(strategy.collateral, registry, f"strategies.{name}.collateral")

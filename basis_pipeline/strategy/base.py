@@ -216,14 +216,21 @@ class BaseStrategyManager(ABC):
         token = _deciding.set(_Deciding(self, fund, {}))
         try:
             given = self.get_target_positions()
-            targets = [self._settled(each) for each in (await given if inspect.isawaitable(given) else given)]
+            targets = self._settled(await given if inspect.isawaitable(given) else given)
             pairs = [(target, self._held(fund.holdings, target)) for target in targets]
             prices = await self.get_prices(self._priced_as(target) for target, held in pairs if target.amount != held)
         finally:
             _deciding.reset(token)
         return tuple(Deviation(target, held, prices.get(self._priced_as(target), ZERO)) for target, held in pairs)
 
-    def _settled(self, target: object) -> TargetPosition:
+    def _settled(self, targets: object) -> list[TargetPosition]:
+        if not isinstance(targets, Iterable):
+            raise InputError(
+                f"get_target_positions: gave {targets!r:.100}; return a list of targets, empty if nothing is wanted"
+            )
+        return [self._settled_one(each) for each in targets]
+
+    def _settled_one(self, target: object) -> TargetPosition:
         if not isinstance(target, TargetPosition):
             raise InputError(
                 f"get_target_positions: {target!r:.100} is no TargetPosition; make it by balance() or perp()"

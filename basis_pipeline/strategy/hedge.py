@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.numbers import ZERO, subtract
-from basis_pipeline.domain.tokens import parse_instrument
+from basis_pipeline.domain.strategies import short_perpetual
 from basis_pipeline.strategy import config as reading
 from basis_pipeline.strategy.base import BaseStrategyManager
 from basis_pipeline.strategy.holdings import Holdings
@@ -41,9 +41,6 @@ class HedgedStrategyManager(BaseStrategyManager):
 
     def _instrument(self, name: object) -> str:
         try:
-            instrument = parse_instrument(name, "strategy config: instrument")
+            return short_perpetual(name, self.asset, "strategy config: instrument")
         except InputError as error:
             raise ConfigError(str(error)) from None
-        if instrument.base != self.asset:
-            raise ConfigError(f"strategy config: instrument is {instrument.name}; give a perpetual of {self.asset}")
-        return instrument.name

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from basis_pipeline.domain.errors import ConfigError, InputError
 from basis_pipeline.domain.numbers import ONE, ZERO, divide, multiply, subtract
+from basis_pipeline.domain.strategies import staked_collateral
 from basis_pipeline.domain.tokens import WALLET, TokenKind
 from basis_pipeline.strategy import config as reading
 from basis_pipeline.strategy.base import BaseStrategyManager
@@ -53,9 +54,6 @@ class EthLeveragedLoop(BaseStrategyManager):
 
     def _collateral(self, name: object) -> str:
         try:
-            token = self.registry.token(name, "strategy config: collateral")
+            return staked_collateral(name, self.registry, "strategy config: collateral")
         except InputError as error:
             raise ConfigError(str(error)) from None
-        if token.kind is not TokenKind.ATOKEN or self.registry.valuation(token.symbol).base != "ETH":
-            raise ConfigError(f"strategy config: collateral is {token.symbol}; give the aToken of a staked ETH")
-        return token.symbol

@@ -22,7 +22,16 @@ from basis_pipeline.domain.numbers import (
     quantize_value,
     subtract,
 )
-from basis_pipeline.domain.tokens import EXCHANGE_DECIMALS, WALLET, Registry, canonical_venue, parse_instrument
+from basis_pipeline.domain.tokens import (
+    EXCHANGE_DECIMALS,
+    EXCHANGES,
+    IN_TRANSIT,
+    ON_CHAIN_ONLY,
+    WALLET,
+    Registry,
+    canonical_venue,
+    parse_instrument,
+)
 
 
 class PositionKind(StrEnum):
@@ -66,12 +75,16 @@ def settled(target: TargetPosition, registry: Registry) -> TargetPosition:
     """The target as the ledger can hold it: its canonical name, and an amount without the digits beyond its grain.
 
     Digits are cut, not rounded: a target is never more than there is. ``UnknownNameError`` for a name that is not
-    registered, ``InputError`` for a balance below zero in the wallet.
+    registered, ``InputError`` for what the ledger would refuse to hold there.
     """
     where = f"target {target.name} on {target.venue}"
     if target.kind is PositionKind.PERP:
-        return perp(target.venue, parse_instrument(target.name, where).name, _cut(target.amount, EXCHANGE_DECIMALS))
+        return _settled_perp(target, where)
     token = registry.token(target.name, where)
+    if target.venue == IN_TRANSIT:
+        raise InputError(f"{where}: what is under way is on its way somewhere; give where it should arrive")
+    if target.venue != WALLET and token.kind in ON_CHAIN_ONLY:
+        raise InputError(f"{where}: {token.symbol} exists only on chain; give {WALLET}")
     if target.venue == WALLET and target.amount < 0:
         raise InputError(
             f"{where}: {target.amount} is below zero, which a wallet cannot be; a debt is a positive amount of its "
@@ -79,6 +92,15 @@ def settled(target: TargetPosition, registry: Registry) -> TargetPosition:
         )
     places = token.decimals if target.venue == WALLET else EXCHANGE_DECIMALS
     return balance(target.venue, token.symbol, _cut(target.amount, places))
+
+
+def _settled_perp(target: TargetPosition, where: str) -> TargetPosition:
+    instrument = parse_instrument(target.name, where)
+    if target.venue not in EXCHANGES:
+        raise InputError(f"{where}: there are no perpetuals; give one of {', '.join(EXCHANGES)}")
+    if (instrument.leg == "LONG" and target.amount < 0) or (instrument.leg == "SHORT" and target.amount > 0):
+        raise InputError(f"{where}: {target.amount} has the wrong sign for a {instrument.leg} leg; give the other leg")
+    return perp(target.venue, instrument.name, _cut(target.amount, EXCHANGE_DECIMALS))
 
 
 @dataclass(frozen=True, slots=True)

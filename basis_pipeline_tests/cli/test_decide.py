@@ -110,7 +110,7 @@ def test_what_a_strategy_cannot_be_made_with_is_refused_by_its_key(books: Basis)
     assert "strategies.loop.kind: eth_leveraged_loop is for ETH, but the share class of lending is USDT" in refused
     configure(books, hedge={**HEDGE, "instrument": "BTCUSDT-PERP"})
     refused = books("decide", code=1).stderr
-    assert "strategies.hedge: strategy config: instrument is BTCUSDT-PERP; give a perpetual of ETH" in refused
+    assert "strategies.hedge: instrument: BTCUSDT-PERP cannot be short in ETH; give a perpetual of ETH" in refused
 
 
 def test_deciding_changes_nothing(books: Basis) -> None:

@@ -243,6 +243,11 @@ def test_what_is_no_target_is_refused() -> None:
         decided(plain_fund().manage(Wanting, wanted=[("wallet", "ETH", 1)], **CONFIG))
 
 
+def test_targets_that_were_not_returned_are_asked_for() -> None:
+    with pytest.raises(InputError, match="gave None; return a list of targets, empty if nothing is wanted"):
+        decided(plain_fund().manage(Wanting, wanted=None, **CONFIG))
+
+
 def test_a_token_of_the_users_own_needs_its_registry() -> None:
     registry = DEFAULT_REGISTRY.extended([Token("rETH", TokenKind.LST, 18, "ETH", "lst:rETH", "rocketpool")])
     paper = PaperFund({**PRICES, "rETH": "3300"}, {("wallet", "USDT"): "6600"})
@@ -282,8 +287,8 @@ HEDGED = {"share_class": "USDT", "asset": "ETH", "allocation": {"okx": "1"}}
         (EthLeveragedLoop, {**LOOP, "target_ltv": None}, "target_ltv is missing"),
         (EthLeveragedLoop, {**LOOP, "target_ltv": "1"}, "target_ltv is 1; give a part of one"),
         (EthLeveragedLoop, {**LOOP, "share_class": "USDT"}, "share_class is 'USDT'; this strategy takes ETH"),
-        (EthLeveragedLoop, {**LOOP, "collateral": "weETH"}, "collateral is weETH; give the aToken of a staked ETH"),
-        (EthLeveragedLoop, {**LOOP, "collateral": "aUSDT"}, "collateral is aUSDT; give the aToken of a staked ETH"),
+        (EthLeveragedLoop, {**LOOP, "collateral": "weETH"}, "collateral: weETH is no aToken of a staked ETH"),
+        (EthLeveragedLoop, {**LOOP, "collateral": "aUSDT"}, "collateral: aUSDT is no aToken of a staked ETH"),
         (EthLeveragedLoop, {**LOOP, "collateral": "moon"}, "collateral: 'moon' is not a registered token"),
         (SpotAndShort, {**HEDGED, "asset": "KING"}, "asset is 'KING'; this strategy takes BTC or ETH"),
         (SpotAndShort, {**HEDGED, "spot_venue": "wallet"}, "spot_venue has 'wallet'; give one of binance"),
@@ -299,8 +304,9 @@ HEDGED = {"share_class": "USDT", "asset": "ETH", "allocation": {"okx": "1"}}
         (
             UsdtMarketNeutral,
             {**HEDGED, "instrument": "BTCUSDT-PERP"},
-            "is BTCUSDT-PERP; give a perpetual of ETH",
+            "instrument: BTCUSDT-PERP cannot be short in ETH; give a perpetual of ETH",
         ),
+        (UsdtMarketNeutral, {**HEDGED, "instrument": "ETHUSDT-PERP:LONG"}, "ETHUSDT-PERP:LONG cannot be short"),
         (UsdtMarketNeutral, {**HEDGED, "instrument": "ETH"}, "instrument: 'ETH' is not a linear perpetual"),
     ],
 )

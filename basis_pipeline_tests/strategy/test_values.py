@@ -146,6 +146,24 @@ def test_a_wallet_balance_below_zero_is_refused_as_a_target() -> None:
         settled(balance("wallet", "variableDebtWETH", Decimal(-1)), DEFAULT_REGISTRY)
 
 
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (perp("wallet", "ETHUSDT-PERP", Decimal(1)), "on wallet: there are no perpetuals; give one of binance"),
+        (perp("in_transit", "ETHUSDT-PERP", Decimal(0)), "on in_transit: there are no perpetuals"),
+        (perp("okx", "ETHUSDT-PERP:LONG", Decimal(-1)), "-1 has the wrong sign for a LONG leg"),
+        (perp("okx", "ETHUSDT-PERP:SHORT", Decimal(1)), "1 has the wrong sign for a SHORT leg"),
+        (balance("in_transit", "ETH", Decimal(1)), "ETH on in_transit: .* give where it should arrive"),
+        (balance("binance", "aUSDT", Decimal(1)), "aUSDT exists only on chain; give wallet"),
+        (balance("okx", "variableDebtWETH", Decimal(1)), "variableDebtWETH exists only on chain"),
+        (balance("bybit", "unstETH", Decimal(1)), "unstETH exists only on chain"),
+    ],
+)
+def test_a_target_that_the_ledger_would_refuse_is_refused(given: TargetPosition, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        settled(given, DEFAULT_REGISTRY)
+
+
 def test_a_decision_cannot_be_changed() -> None:
     decision = decision_of(deviation("100", "50"))
     with pytest.raises(FrozenInstanceError):
