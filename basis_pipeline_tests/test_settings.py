@@ -51,6 +51,10 @@ WRONG = {
     "a name with a line break": (f'portfolios: {{"a\\nb": {LENDING}}}', "is not a name"),
     "a duration without unit": ("prices: {max_age: 2}", "prices.max_age: 2 is not a duration"),
     "a duration beyond all time": ("prices: {max_age: 99999999999d}", "prices.max_age: '99999999999d' is longer"),
+    "no interval": (
+        "equity: {update_interval: 0s}",
+        "equity.update_interval: must be longer than zero; write a number and a unit such as 30s",
+    ),
     "no age at all": ("prices: {max_age_by_name: {ETH: 0s}}", "prices.max_age_by_name.ETH: must be longer than zero"),
     "a token of no kind": ("tokens: {X: {decimals: 1, kind: coin}}", "tokens.X.kind: "),
     "a key given twice": ("mode: backtest\nmode: backtest", "the key 'mode' is given twice"),

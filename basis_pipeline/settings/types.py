@@ -40,7 +40,7 @@ def _duration(value: object) -> timedelta:
 
 def _age(value: timedelta) -> timedelta:
     if value <= timedelta(0):
-        raise ValueError("must be longer than zero, or no observation could be used")
+        raise ValueError("must be longer than zero; write a number and a unit such as 30s, 90min, 2h or 1d")
     return value
 
 
