@@ -124,9 +124,11 @@ def _check_has_venues(home: Home, portfolio: str) -> None:
 
 
 class DriftLine(NamedTuple):
-    """One asset at one venue of which ledger and venue tell different amounts: ledger units, a debt negative.
+    """What ledger and venue tell differently at one venue: an asset (ledger units, a debt negative) or a perpetual.
 
-    ``value`` of the difference is in share-class currency, negative where the venue has less than the ledger.
+    Of a perpetual ``asset`` is the instrument, and both sides are signed sizes, which are equal where only its entry
+    price differs. ``value`` of the difference is in share-class currency, negative where the venue has less than the
+    ledger; of a perpetual it is that of its unrealized profit, which may be zero.
     """
 
     venue: str
@@ -178,13 +180,13 @@ def drift_lines(tracked: EquitySnapshot, actual: EquitySnapshot) -> tuple[DriftL
         DriftLine(*place, before, after, subtract(worth_after, worth_before))
         for place in ours | theirs
         for (before, worth_before), (after, worth_after) in [(ours.get(place, nothing), theirs.get(place, nothing))]
-        if before != after
+        if (before, worth_before) != (after, worth_after)
     ]
     return tuple(sorted(lines, key=lambda line: (-line.value.copy_abs(), line.venue, line.asset)))
 
 
 def _by_place(snapshot: EquitySnapshot) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
-    """Amount and value by venue and asset, debts negative."""
+    """Amount and value by venue and asset, debts negative; size and unrealized profit of each perpetual."""
     found: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
     for change, positions in ((add, snapshot.assets), (subtract, snapshot.debts)):
         for position in positions:
@@ -193,6 +195,8 @@ def _by_place(snapshot: EquitySnapshot) -> dict[tuple[str, str], tuple[Decimal, 
                 change(amount, position.amount),
                 change(value, position.value or ZERO),
             )
+    for future in snapshot.futures:
+        found[future.venue, future.instrument] = (future.size, future.unrealized_pnl)
     return found
 
 

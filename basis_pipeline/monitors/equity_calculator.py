@@ -20,10 +20,10 @@ from basis_pipeline.domain.numbers import CONTEXT, ONE, ZERO, divide, multiply, 
 from basis_pipeline.domain.tokens import SHARE_CLASSES, parse_instrument
 from basis_pipeline.domain.valuation import USD
 from basis_pipeline.monitors.asking_venues import Amounts, VenueHoldings, ask_venues
-from basis_pipeline.monitors.equity_snapshot import AssetPosition, DebtPosition, EquitySnapshot
+from basis_pipeline.monitors.equity_snapshot import AssetPosition, DebtPosition, EquitySnapshot, FuturesPosition
 from basis_pipeline.monitors.venue_interfaces import Moment, MomentSource
 
-__all__ = ["AssetPosition", "DebtPosition", "EquityCalculator", "EquitySnapshot", "PriceSource"]
+__all__ = ["AssetPosition", "DebtPosition", "EquityCalculator", "EquitySnapshot", "FuturesPosition", "PriceSource"]
 
 Contract = tuple[str, str]
 """(venue, instrument)"""
@@ -158,6 +158,7 @@ class EquityCalculator:
         assets: list[_Line] = []
         debts: list[_Line] = []
         waiting: list[_Line] = []
+        futures: list[FuturesPosition] = []
         by_venue: dict[str, Decimal] = {}
         by_asset: dict[str, Decimal] = {}
         owned = owed = profit = under_way = locked = ZERO
@@ -180,8 +181,18 @@ class EquityCalculator:
                 if held.in_transit:
                     under_way += _sum(self._lines(venue, _asset, held.in_transit, units))
                 for name, position in held.positions:
-                    unit = units[parse_instrument(name).quote]
-                    profit += quantize_value((marks[venue, name] - position.entry_price) * position.size * unit.share)
+                    mark, unit = marks[venue, name], units[parse_instrument(name).quote]
+                    pnl = quantize_value((mark - position.entry_price) * position.size * unit.share)
+                    profit += pnl
+                    future = FuturesPosition(
+                        instrument=name,
+                        size=position.size,
+                        venue=venue,
+                        entry_price=position.entry_price,
+                        mark=mark,
+                        unrealized_pnl=pnl,
+                    )
+                    futures.append(future)
             for line in assets:
                 by_asset[line.asset] = by_asset.get(line.asset, ZERO) + line.value
             for line in debts:
@@ -195,6 +206,7 @@ class EquityCalculator:
             "nav": figures.nav,
             "assets": [line.position for line in chain(assets, waiting)],
             "debts": [line.position for line in debts],
+            "futures": futures,
             "equity_by_venue": by_venue,
             "equity_by_asset": by_asset,
         }

@@ -36,6 +36,20 @@ class DebtPosition(_Model):
     value: Decimal | None = None
 
 
+class FuturesPosition(_Model):
+    """One perpetual: ``size`` in signed base units, ``entry_price`` and ``mark`` in the coin that it settles in.
+
+    ``unrealized_pnl`` is in share-class currency, and is outside ``total_equity``.
+    """
+
+    instrument: str
+    size: Decimal
+    venue: str
+    entry_price: Decimal
+    mark: Decimal
+    unrealized_pnl: Decimal
+
+
 class EquitySnapshot(_Model):
     """Equity at one moment; every figure without unit in its name is share-class currency.
 
@@ -52,6 +66,7 @@ class EquitySnapshot(_Model):
     nav: Decimal
     assets: list[AssetPosition]
     debts: list[DebtPosition]
+    futures: list[FuturesPosition] = []
     equity_by_venue: dict[str, Decimal]
     equity_by_asset: dict[str, Decimal]
     ledger_sequence: int | None = None

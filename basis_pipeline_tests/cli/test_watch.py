@@ -163,6 +163,15 @@ def test_drift_is_told_by_venue_and_asset_with_its_value(fund: tuple[Basis, Live
     assert f"{PORTFOLIO}: drift is worth 1,487.66 of 10,000.00 USDT" in done.stderr
 
 
+def test_a_perpetual_that_is_not_in_the_ledger_is_drift_even_if_it_is_worth_nothing_yet(
+    fund: tuple[Basis, LiveHome],
+) -> None:
+    basis, home = fund
+    home.account.set_position("ETHUSDT-PERP", "-1.5", "3000")
+    [row] = json.loads(basis("watch", "--drift", "--format", "json", code=exits.FINDINGS).stdout)
+    assert (row["asset"], row["tracked"], row["actual"], row["value"]) == ("ETHUSDT-PERP", "0", "-1.5", "0")
+
+
 def test_an_account_that_cannot_be_read_is_no_drift(fund: tuple[Basis, LiveHome]) -> None:
     basis, home = fund
     home.venues.fail("/fapi/v3/account", "500")

@@ -180,11 +180,22 @@ def test_drift_is_told_by_venue_and_asset_the_largest_first_with_debts_and_what_
         ("etherfi", "weETH", Decimal(2), Decimal(1)),
         ("lido", "unstETH", Decimal(1), Decimal("1.5")),
         ("okx", "USDT", Decimal(-50), Decimal(50)),
+        ("okx", "ETHUSDT-PERP", Decimal(-1), Decimal(-2)),
     ]
     assert lines[2].value == 100
     assert lines[0].value == -tracked.equity_by_venue["etherfi"] / 2
-    assert Drift(tracked, actual, lines).unrealized_pnl == Decimal("-1.37")
+    assert Drift(tracked, actual, lines).unrealized_pnl == lines[3].value == Decimal("-1.37")
     assert drift_lines(tracked, tracked) == ()
+
+
+def test_a_perpetual_that_nobody_knows_of_is_drift_though_it_has_made_no_profit() -> None:
+    mark = MARKET.mark("okx", "ETHUSDT-PERP", START)
+    opened = Book({}, {("okx", "ETHUSDT-PERP"): PerpPosition(Decimal(3), mark.price, START, None)})
+    dearer = Book({}, {("okx", "ETHUSDT-PERP"): PerpPosition(Decimal(3), mark.price + 1, START, None)})
+    nothing, now, then = (calculate(by_venues(book)) for book in (Book(), opened, dearer))
+    assert drift_lines(nothing, now) == (("okx", "ETHUSDT-PERP", 0, 3, 0),)
+    assert drift_lines(now, then) == (("okx", "ETHUSDT-PERP", 3, 3, -3),)
+    assert drift_lines(now, now) == ()
 
 
 def test_drift_is_valued_at_one_price_however_fast_prices_move() -> None:

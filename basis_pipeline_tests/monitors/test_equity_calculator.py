@@ -61,6 +61,7 @@ def test_every_published_hour_of_the_sample_is_told_again_to_the_last_digit(tmp_
                 assert getattr(found, name) == row[name], name
             assert sum(a.value or 0 for a in found.assets if not a.locked) == row["assets"]
             assert sum(d.value or 0 for d in found.debts) == row["debts"]
+            assert sum(each.unrealized_pnl for each in found.futures) == row["unrealized_pnl"]
             where = row["portfolio"], row["as_of"]
             assert found.equity_by_venue == grouped.get((*where, "venue"), {})
             assert found.equity_by_asset == grouped.get((*where, "token"), {})
@@ -87,6 +88,9 @@ def test_the_difference_of_ledger_and_reading_is_the_value_of_the_drift(tmp_path
     assert tracked.in_transit == 5
     assert actual.in_transit == 0
     assert tracked.unrealized_pnl == actual.unrealized_pnl == Decimal("-1.37")
+    [future] = tracked.futures
+    assert (future.venue, future.instrument, future.size) == ("okx", "ETHUSDT-PERP", -1)
+    assert (future.entry_price, future.mark) == (2900, Decimal("2901.37"))
 
 
 def test_the_ledger_s_interfaces_follow_new_entries(tmp_path: Path) -> None:
