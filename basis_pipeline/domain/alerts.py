@@ -185,15 +185,15 @@ def failed_check(check: str, description: str, *, severity: Severity = Severity.
 
 
 def stale_projection(subject: str, days: Sequence[date], reason: str) -> Alert:
-    """Published days do not say what the ledger says, and nothing is under way that would change it."""
+    """Published days do not say what the ledger says, or lack a portfolio, and nothing is under way to change it."""
     span = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
     return Alert(
         AlertKind.STALE_PROJECTION,
         Severity.ERROR,
         subject,
         f"Equity is out of date for {span}",
-        f"{reason}\nThe ledger has entries that positions and equity of {span} do not show. "
-        f"basis materialize --from {days[0]} --to {days[-1]} recalculates them.",
+        f"{reason}\nUntil they are recalculated, equity of these days is missing or older than the ledger. Remove the "
+        f"cause, then: basis materialize --from {days[0]} --to {days[-1]}",
     )
 
 

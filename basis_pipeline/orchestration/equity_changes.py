@@ -37,19 +37,24 @@ class EquityNow:
 
     @property
     def crossed(self) -> bool:
-        """Whether it moved by more than the threshold."""
-        return self.last is not None and changed_enough(self.value, self.last.value, self.threshold, self.floor)
+        """Whether it moved by more than the threshold. What it was before it was told last is no news."""
+        if self.last is None or self.as_of < self.last.as_of:
+            return False
+        return changed_enough(self.value, self.last.value, self.threshold, self.floor)
 
     def __str__(self) -> str:
         now = f"{self.portfolio}: {self.measure} {canonical(self.value)} {self.share_class} as of {iso(self.as_of)}"
         if self.last is None:
             return f"{now}, where changes are counted from"
+        if self.as_of < self.last.as_of:
+            return f"{now}, older than what was told last, as of {iso(self.last.as_of)}"
         change = subtract(self.value, self.last.value)
         base = self.last.value.copy_abs()
         percent = f" ({_percent(divide(change, base))} %)" if base else ""
+        of = f" of {canonical(self.floor)} {self.share_class}" if base < self.floor else ""
         return (
             f"{now}, last told {canonical(self.last.value)}: {'+' if change > 0 else ''}{canonical(change)}{percent}, "
-            f"threshold {_percent(self.threshold)} %"
+            f"threshold {_percent(self.threshold)} %{of}"
         )
 
 

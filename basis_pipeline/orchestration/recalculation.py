@@ -167,8 +167,9 @@ def _judge(
         elif tried.attempts >= settings.attempts:
             given_up.append((target, tried))
             said.append(
-                f"{target.why}: given up after {tried.attempts} attempts, see the alert; a new entry, or "
-                f"`basis materialize --from {target.days.first} --to {target.days.last}`, starts again"
+                f"{target.why}: given up after {tried.attempts} attempts, see the alert; a new entry, "
+                + ("" if home.live else "new market data, ")
+                + f"or `basis materialize --from {target.days.first} --to {target.days.last}`, starts again"
             )
         elif again is not None and now < again:
             last = "" if tried.last is None else short(tried.last.dagster_run)
@@ -217,7 +218,7 @@ def _targets(snapshot: LedgerSnapshot, touched: Touched, market: str) -> list[Ta
         why = f"{_named(len(touched.by_entries), days)} touched by entries of {entries}"
         # Prices of market files do not change because of entries: where they are published they stay as they are.
         assets = _OF_ENTRIES if market and touched.with_market.issuperset(days) else ()
-        targets.append(Target(days, _key(days, touched.heads), _ENTRIES, why, assets))
+        targets.append(Target(days, _key(days, [touched.heads, market]), _ENTRIES, why, assets))
     for days in _stretches(touched.gaps):
         end = day_start(days.last) + DAY
         known = {name: snapshot.newest_until(name, end) for name in touched.lacking}

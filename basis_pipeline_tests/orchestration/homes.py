@@ -18,12 +18,12 @@ _HOURS = 72
 _HOLE = range(24, 47)
 
 
-def write_market(directory: Path, *, hole: bool) -> Path:
-    """USDT and BTC prices of every hour; with a hole, none of BTC on the second day."""
+def write_market(directory: Path, *, hole: bool, hours: range = _HOLE) -> Path:
+    """USDT and BTC prices of every hour; with a hole, none of BTC at these hours, which are those of the second day."""
     directory.mkdir(parents=True, exist_ok=True)
     rows = prices("aave_oracle USDTUSD oracle", ["1"] * _HOURS)
     bitcoin = prices("binance BTCUSDT spot", [str(60_000 + number) for number in range(_HOURS)])
-    rows += [row for number, row in enumerate(bitcoin) if not (hole and number in _HOLE)]
+    rows += [row for number, row in enumerate(bitcoin) if not (hole and number in hours)]
     write(directory, "prices", PRICE_NAMES, list(rows), ".parquet")
     write(directory, "aave_reserve_hourly", RESERVE_NAMES, list(NO_RESERVES), ".parquet")
     return directory

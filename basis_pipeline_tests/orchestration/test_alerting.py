@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,17 +13,18 @@ from sqlalchemy import create_engine, text
 
 from basis_pipeline.domain.alerts import AlertKind, missing_price
 from basis_pipeline.home import open_home
-from basis_pipeline.ledger.alerts import alerts_listed, last_notified, raise_alerts
+from basis_pipeline.ledger.alerts import NotifiedEquity, alerts_listed, last_notified, raise_alerts
 from basis_pipeline.ledger.database import sqlite_url
+from basis_pipeline.orchestration.equity_changes import EquityNow
 from basis_pipeline.orchestration.hours import hour_key
 from basis_pipeline.orchestration.jobs import ALERTS, BOOKS, RECONCILIATION
 from basis_pipeline.orchestration.recalculation import SENSOR
 from basis_pipeline.orchestration.runs import materialize
 from basis_pipeline.orchestration.sensors import ALERT, EQUITY_CHANGE, RUN_FAILURE
-from basis_pipeline_tests.builders import payload, wallet
+from basis_pipeline_tests.builders import START, payload, wallet
 from basis_pipeline_tests.homes import copy_home, rebuild_days
 from basis_pipeline_tests.live_homes import ACCOUNT, PART, PORTFOLIO, live_home
-from basis_pipeline_tests.orchestration.homes import CASH, FIRST, LAST, SECOND, write_market, write_small_home
+from basis_pipeline_tests.orchestration.homes import CASH, COINS, FIRST, LAST, SECOND, write_market, write_small_home
 from basis_pipeline_tests.orchestration.ticks import Daemon, daemon, record, standing
 from basis_pipeline_tests.rigs.exchanges import Answer
 from basis_pipeline_tests.rigs.receivers import Webhook, webhook
@@ -135,6 +136,28 @@ def test_a_cursor_that_is_not_ours_is_as_none(running: Daemon) -> None:
         running.cursors.update({EQUITY_CHANGE: cursor, RUN_FAILURE: cursor})
         assert "cash: total_equity 1000" in running.skipped(EQUITY_CHANGE)
         assert "from now on" in running.skipped(RUN_FAILURE)
+
+
+def test_equity_of_before_what_was_told_is_no_change(running: Daemon) -> None:
+    record(running.home, COINS, payload("DEPOSIT", wallet("BTC", "2"), minute=ON_LAST_DAY))
+    rebuild_days(running.home)
+    assert "coins: total_equity 245284 USDT" in running.skipped(EQUITY_CHANGE)
+    write_market(running.home / "market", hole=True, hours=range(46, 72))
+    point_to_own_market(running.home)
+    assert not materialize(running.home, LAST, LAST).success, "that day has no equity of coins any more"
+    assert "older than what was told last" in running.skipped(EQUITY_CHANGE)
+    write_market(running.home / "market", hole=False)
+    assert materialize(running.home, LAST, LAST).success
+    assert "last told 245284: 0 (0 %)" in running.skipped(EQUITY_CHANGE)
+    assert events(running.home) == []
+
+
+def test_a_small_portfolio_is_measured_by_the_floor_and_the_tick_says_so() -> None:
+    at = START + timedelta(hours=1)
+    last = NotifiedEquity(CASH, "nav", "USDT", Decimal(200), START, START)
+    moved = EquityNow(CASH, "USDT", "nav", Decimal("200.9"), at, last, Decimal("0.001"), Decimal(1000))
+    assert not moved.crossed
+    assert str(moved).endswith("last told 200: +0.9 (0.45 %), threshold 0.1 % of 1000 USDT")
 
 
 def test_a_home_without_published_equity_has_no_change(tmp_path: Path) -> None:

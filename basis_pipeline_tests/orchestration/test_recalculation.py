@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from basis_pipeline.domain.instants import DAY
 from basis_pipeline.home import open_home
@@ -20,8 +21,8 @@ from basis_pipeline.orchestration.leases import held_lease
 from basis_pipeline.orchestration.recalculation import ATTEMPT_TAG, SENSOR, TARGET_TAG, WHY_TAG
 from basis_pipeline.orchestration.runs import materialize
 from basis_pipeline.steps.ports import DayRange
-from basis_pipeline_tests.builders import payload, wallet
-from basis_pipeline_tests.homes import ask, copy_home, rebuild_days
+from basis_pipeline_tests.builders import START, payload, wallet
+from basis_pipeline_tests.homes import ask, copy_home, rebuild_days, terms
 from basis_pipeline_tests.live_homes import PORTFOLIO, hours_ago, record_usdt, write_live_home
 from basis_pipeline_tests.orchestration.homes import (
     CASH,
@@ -253,6 +254,21 @@ def test_days_that_were_given_up_are_asked_for_again_when_the_market_data_has_ch
     assert standing(holed.home) == []
 
 
+def test_days_that_entries_touch_are_asked_for_again_too_when_the_market_data_has_changed(running: Daemon) -> None:
+    write_market(running.home / "own", hole=False)
+    config = running.home / "basis.yaml"
+    settings = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**settings, "market_data": str(running.home / "own")}))
+    deposit(running.home)
+    for _ in range(2):
+        run = running.begin(running.requested(SENSOR), BOOKS, dg.DagsterRunStatus.STARTING)
+        running.instance.report_run_failed(run, "a check stopped it")
+        running.instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
+    assert "a new entry, new market data, or `basis materialize" in running.skipped(SENSOR)
+    write_market(running.home / "own", hole=True)
+    assert running.requested(SENSOR).tags[ATTEMPT_TAG] == "1"
+
+
 def test_the_alert_ends_when_somebody_has_made_the_days_current_by_hand(holed: Daemon) -> None:
     give_up(holed)
     write_market(holed.home / "market", hole=False)
@@ -296,6 +312,21 @@ def test_settings_that_cannot_be_used_fail_the_tick_with_what_is_wrong(running: 
     context = dg.build_sensor_context(running.instance, repository_def=repository, sensor_name=SENSOR)
     with pytest.raises(dg.Failure, match=r"nonsense: is not a setting"):
         repository.get_sensor_def(SENSOR).evaluate_tick(context)
+
+
+@pytest.mark.parametrize(("days_before", "only_day"), [(1, None), (0, None), (-2, "2024-05-14")])
+def test_a_portfolio_that_came_since_dagster_was_started_is_calculated_from_its_start(
+    running: Daemon, days_before: int, only_day: str | None
+) -> None:
+    definitions = running.home / "basis.yaml"
+    repository = build_definitions(running.home).get_repository_def()
+    settings = yaml.safe_load(definitions.read_text())
+    settings["portfolios"]["new"] = terms("USDT", 300, START - days_before * DAY)
+    definitions.write_text(yaml.safe_dump(settings))
+    context = dg.build_sensor_context(running.instance, repository_def=repository, sensor_name=SENSOR)
+    [request] = repository.get_sensor_def(SENSOR).evaluate_tick(context).run_requests or []
+    assert request.partition_key == only_day
+    assert days_of(request) == DayRange(FIRST - days_before * DAY, LAST)
 
 
 def test_a_tick_with_nothing_new_costs_next_to_nothing(running: Daemon) -> None:
