@@ -103,10 +103,12 @@ def _older(new: Publication, current: tuple[int, Publication] | None) -> bool:
     return any(name in new.heads and head.sequence > new.heads[name].sequence for name, head in before.heads.items())
 
 
-def current_files(engine: Engine) -> CurrentFiles:
-    """What is current now."""
+def current_files(engine: Engine, first: date | None = None, last: date | None = None) -> CurrentFiles:
+    """What is current now, of all days or of those from ``first`` to ``last``."""
+    conditions = [] if first is None else [publications.c.day >= first]
+    conditions += [] if last is None else [publications.c.day <= last]
     with reading(engine) as connection:
-        return _current_files(connection)
+        return _current_files(connection, *conditions)
 
 
 def generation(engine: Engine) -> int:
@@ -173,8 +175,8 @@ def _current(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Ite
         yield number, Publication(table, day, file, rows, *origin)
 
 
-def _current_files(connection: Connection) -> CurrentFiles:
-    found = list(_current(connection))
+def _current_files(connection: Connection, *conditions: sa.ColumnElement[bool]) -> CurrentFiles:
+    found = list(_current(connection, *conditions))
     return CurrentFiles(_generation(connection), tuple(publication for _, publication in found))
 
 

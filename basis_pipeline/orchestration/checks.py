@@ -85,11 +85,11 @@ def _look(home: Home, ports: Ports, tags: Mapping[str, str]) -> Iterator[Publish
 
 
 def _in_question(ports: Ports, days: DayRange | None) -> tuple[list[DayFile], DayRange]:
-    files = current_day_files(ports)
+    files = current_day_files(ports, days)
     if days is None:
         published = [file.day for file in files] or [ports.clock().date()]
-        return files, DayRange(min(published), max(published))
-    return [file for file in files if days.first <= file.day <= days.last], days
+        days = DayRange(min(published), max(published))
+    return files, days
 
 
 def _nothing_found(table: str, sql: str, evidence: Published, *, warning: bool = False) -> Verdict:

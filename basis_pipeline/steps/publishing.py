@@ -14,7 +14,7 @@ from basis_pipeline.domain.equity import Equity
 from basis_pipeline.ledger import publications
 from basis_pipeline.ledger.publications import CurrentFiles, MarketMark, Publication
 from basis_pipeline.ledger.snapshot import Head
-from basis_pipeline.steps.ports import Ports
+from basis_pipeline.steps.ports import DayRange, Ports
 from basis_pipeline.steps.proofs import prove
 from basis_pipeline.warehouse.catalogue import Since, catalogue_is_current, publish_catalogue
 from basis_pipeline.warehouse.dayfiles import DayFile, warehouse_root
@@ -94,9 +94,10 @@ def _show(ports: Ports, current: CurrentFiles, since: Since | None = None) -> No
         publish_catalogue(ports.home, day_files(current), current.generation)
 
 
-def current_day_files(ports: Ports) -> list[DayFile]:
-    """The day files that are current now."""
-    return day_files(publications.current_files(ports.ledger.engine))
+def current_day_files(ports: Ports, days: DayRange | None = None) -> list[DayFile]:
+    """The day files that are current now, of all days or of these."""
+    first, last = (None, None) if days is None else (days.first, days.last)
+    return day_files(publications.current_files(ports.ledger.engine, first, last))
 
 
 def day_files(current: CurrentFiles) -> list[DayFile]:
