@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 POSITION_DEVIATION_THRESHOLD = Decimal("0.02")
 MINIMUM_DEVIATION_USD = Decimal(10)
 TOTAL_EQUITY, NAV = "total_equity", "nav"
-_ATTEMPTS = 3
+_ATTEMPTS = 10
 """How often equity and holdings are read anew because the ledger grew between the two."""
 
 Targets = Iterable[TargetPosition]
@@ -190,13 +190,16 @@ class BaseStrategyManager(ABC):
         return decide(deviations, self.position_deviation_threshold, self.minimum_deviation_usd, standing)
 
     async def _read_fund(self, known: EquitySnapshot | None) -> Fund:
+        holdings = Holdings.of(self.position_monitor.get_snapshot())
         for _ in range(_ATTEMPTS):
-            holdings = Holdings.of(self.position_monitor.get_snapshot())
             equity = known or await self.equity_calculator.calculate_equity(self.share_class)
-            stands_on = getattr(equity, "ledger_sequence", None)
-            if stands_on is None or stands_on == holdings.ledger_sequence:
-                return Fund(holdings, equity)
             known = None
+            stands_on = getattr(equity, "ledger_sequence", None)
+            if stands_on in (None, holdings.ledger_sequence):
+                return Fund(holdings, equity)
+            holdings = Holdings.of(self.position_monitor.get_snapshot())  # mostly equity is of the newer entry
+            if stands_on == holdings.ledger_sequence:
+                return Fund(holdings, equity)
         raise LedgerMovedError(
             f"holdings are those of ledger entry {holdings.ledger_sequence}, equity that of {stands_on}, and so were "
             f"{_ATTEMPTS} attempts; see that both are of one portfolio and one clock, or ask again later"

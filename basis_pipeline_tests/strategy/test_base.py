@@ -200,6 +200,35 @@ def test_holdings_that_change_between_the_two_readings_are_read_again() -> None:
     assert targets(decision) == {("binance", "ETH"): 2}
 
 
+def test_equity_that_is_newer_than_the_holdings_is_not_calculated_again() -> None:
+    paper = plain_fund()
+    calculated = counting(paper)
+    calculate = paper.calculator.calculate_equity
+
+    async def calculate_after_the_ledger_grew(share_class: str) -> Any:
+        paper.sequence += 1
+        return await calculate(share_class)
+
+    paper.calculator.calculate_equity = calculate_after_the_ledger_grew  # type: ignore[method-assign]
+    assert decided(paper.manage(HalfInEther, **CONFIG)).standing.ledger_sequence == 2
+    assert calculated == ["USDT"]
+
+
+def test_a_ledger_that_grows_for_a_while_is_decided_on_when_it_rests() -> None:
+    paper = plain_fund()
+    calculate = paper.calculator.calculate_equity
+    entries = iter(range(10))
+
+    async def calculate_while_the_ledger_grows(share_class: str) -> Any:
+        paper.sequence += next(entries, None) is not None
+        equity = await calculate(share_class)
+        paper.sequence += next(entries, None) is not None
+        return equity
+
+    paper.calculator.calculate_equity = calculate_while_the_ledger_grows  # type: ignore[method-assign]
+    assert decided(paper.manage(HalfInEther, **CONFIG)).standing.ledger_sequence == 11
+
+
 def test_holdings_and_equity_that_never_meet_are_refused() -> None:
     paper, ahead = plain_fund(), plain_fund()
     ahead.sequence = 9

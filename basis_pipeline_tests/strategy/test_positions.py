@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from basis_pipeline.domain.errors import UnknownNameError
 from basis_pipeline.home import open_home
@@ -65,6 +66,33 @@ def test_looking_as_of_an_instant_shows_what_was_held_then(home: Path) -> None:
         assert then.ledger_sequence == 3
         with pytest.raises(UnknownNameError, match="'other' is not in the ledger"):
             LedgerPositions(opened.ledger, "other").get_snapshot()
+
+
+def test_who_looks_again_sees_what_is_new_and_what_came_late(home: Path) -> None:
+    asyncio.run(record(home, CHANGES[:1]))
+    late = payload("VENUE_TRANSFER", wallet("USDT", "-7"), token("okx", "USDT", "7"), minute=1.5)
+    with open_home(home) as opened:
+        positions = LedgerPositions(opened.ledger, "fund")
+        for changes in (CHANGES[1:3], CHANGES[3:], [late]):
+            positions.get_snapshot()
+            held = asyncio.run(record(home, changes))
+            assert Holdings.of(positions.get_snapshot()) == held
+        assert held.balances["okx", "USDT"] == 7
+
+
+def test_looking_again_reads_only_what_is_new(home: Path) -> None:
+    asyncio.run(record(home, CHANGES[:1]))
+    with open_home(home) as opened:
+        positions = LedgerPositions(opened.ledger, "fund")
+        positions.get_snapshot()
+        asyncio.run(record(home, CHANGES[1:]))
+        statements: list[str] = []
+        sa.event.listen(opened.ledger.engine, "before_cursor_execute", lambda *of: statements.append(of[2]))
+        positions.get_snapshot()
+        first, statements[:] = list(statements), []
+        positions.get_snapshot()
+        assert len(statements) < len(first), "heads, and no entries"
+        assert not any("checkpoint" in each for each in first + statements)
 
 
 def test_a_strategy_with_a_position_monitor_rests_once_its_decision_was_executed(home: Path) -> None:
