@@ -385,6 +385,17 @@ def test_every_missing_price_is_listed_and_nothing_is_partly_told() -> None:
     assert caught.value.failures == ("EIGEN", "KING", "okx BTCUSDT-PERP")
 
 
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "0", "-1"])
+def test_what_is_no_price_above_zero_is_missing(price: str) -> None:
+    class Odd:
+        async def get_prices(self, assets: list[str]) -> dict[str, Decimal]:
+            return {asset: Decimal(price if asset == "ETH" else 1) for asset in assets}
+
+    calculator = EquityCalculator({"wallet": Specified(balances={"ETH": ONE, "USDT": ONE})}, Odd())
+    with pytest.raises(MissingPriceError, match="no usable price for ETH; "):
+        asyncio.run(calculator.calculate_equity("USDT"))
+
+
 def test_perpetuals_are_not_valued_without_their_marks() -> None:
     class OnlyPrices:
         async def get_prices(self, assets: list[str]) -> dict[str, Decimal]:
