@@ -209,6 +209,7 @@ class _NoChain:
 async def open_prices(home: Home) -> AsyncIterator[PriceProvider]:
     """Prices of now from every exchange, which needs no key, and from the chain; closed when the block ends.
 
+    Their connections belong to the event loop in which they are first used; another loop opens prices of its own.
     ``prices:`` of the settings says how long a price is kept, how old it may be and by which routes it is asked for.
     Without a usable node no rate is known and no price in USDT becomes USD; whoever asks is told which setting to mend.
     """
