@@ -277,7 +277,7 @@ def shown_default(value: object) -> str:
         units = (("h", timedelta(hours=1)), ("min", timedelta(minutes=1)), ("s", timedelta(seconds=1)))
         return next(f"{value // unit}{letter}" for letter, unit in units if not value % unit)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {default}" for key, default in value.items()) + "}"
+        return "{" + ", ".join(f'{key}: "{default}"' for key, default in value.items()) + "}"
     return {(): "[]"}.get(value, str(value)) if isinstance(value, tuple) else str(value)
 
 

@@ -26,6 +26,10 @@ mode: backtest
 #    share_class: USDT
 #    initial_capital: "1000000"
 #    start: 2024-05-12T00:00:00Z
+#  my_ether:
+#    share_class: ETH
+#    initial_capital: "400"
+#    start: 2024-05-12T00:00:00Z
 
 # Tokens besides the built-in ones. kind is base, lst, atoken, debt, reward or locked.
 #tokens:
@@ -34,8 +38,14 @@ mode: backtest
 #    decimals: 18
 #    underlying: ETH
 #    rate: lst:rETH
+#    address: "0xae78736Cd615f374D3085123A210448E74Fc6393"
 #    protocol: wallet
 #    aliases: [RETH]
+#  aRETH:
+#    kind: atoken
+#    decimals: 18
+#    underlying: rETH
+#    reserve: rETH
 
 # Prices: how old one may be (s, min, h, d), and where it comes from if not from the
 # usual places. A source is a venue, or venue:SYMBOL:kind; the first that has a price answers.
@@ -84,17 +94,46 @@ mode: backtest
 #    desk:
 #      url_file: secrets/desk_channel
 #      severity: warning
+#      kinds: [drift, missing_price, failed_run]
 
-# Strategies for `basis decide`, each over one portfolio.
+# Strategies for `basis decide`, each over one portfolio, one of each kind here. All of them take
+# the threshold, the minimum and sized_by (total_equity or nav); what else there is belongs to
+# the kind that it stands with.
 #strategies:
 #  lending:
 #    portfolio: my_portfolio
 #    kind: usdt_lending
 #    position_deviation_threshold: "0.02"
+#    minimum_deviation_usd: "10"
+#    sized_by: total_equity
+#    reserve: "0.02"
+#  loop:
+#    portfolio: my_ether
+#    kind: eth_leveraged_loop
+#    target_ltv: "0.8"
+#    reserve: "0.05"
+#    collateral: aWeETH
+#  carry:
+#    portfolio: my_portfolio
+#    kind: basis
+#    asset: BTC
+#    allocation: {binance: "60", okx: "40"}
+#    instrument: BTCUSDT-PERP
+#    size_step: "0.001"
+#    spot_share: "0.5"
+#    spot_venue: binance
+#  hedge:
+#    portfolio: my_portfolio
+#    kind: usdt_market_neutral
+#    allocation: {binance: "60", bybit: "40"}
+#    instrument: ETHUSDT-PERP
+#    size_step: "0.001"
+#    unwrap_gas_multiple: "100"
 
 # From here on live mode only. Secrets never stand in this file, where they are refused: set
 # environment variables (BASIS_ETHEREUM__RPC_URLS, BASIS_ACCOUNTS__DESK__API_KEY, __SECRET and
-# __PASSPHRASE, BASIS_REDIS_URL), or name files that hold them (rpc_urls_file, api_key_file ...).
+# __PASSPHRASE, BASIS_REDIS_URL), or name files that hold them
+# (rpc_urls_file, api_key_file, secret_file, passphrase_file).
 
 # Each account belongs to one portfolio, which has one account per venue. Keys that may only
 # read are enough. parts choose what is read of an exchange account, if not the usual.
@@ -110,11 +149,16 @@ mode: backtest
 #    api_key_file: secrets/desk_api_key
 #    secret_file: secrets/desk_secret
 
-# The Ethereum node: block is finalized, safe, or so many blocks behind the head.
+# The Ethereum node: block is finalized, safe, or so many blocks behind the head. Another chain
+# than mainnet has other contracts; its feeds are Chainlink's for prices in USD, by token.
 #ethereum:
 #  rpc_urls_file: secrets/rpc_urls
 #  block: finalized
 #  request_timeout: 10s
+#  chain_id: 1
+#  pool_addresses_provider: "0x2f39d218133AFaB8F2B819B1066c7E434Ad94E9e"
+#  multicall: "0xcA11bde05977b3631167028862bE2a173976CA11"
+#  chainlink_feeds: {}
 
 # Reach exchanges through <gateway>/<their host>/<path> instead of directly.
 #exchange_gateway: https://gateway.internal
@@ -123,7 +167,11 @@ mode: backtest
 #reconciliation:
 #  on_drift: adjust
 #  deadline: 30s
+#  skew_max: 30s
 #  settle_window: 15min
+#  transfer_window: 24h
+#  second_reading_after: 5s
+#  opening_tolerance: "0.01"
 #  tolerances:
 #    "binance:USDT": {absolute: "0.01"}
 #    okx: {relative: "0.000001"}

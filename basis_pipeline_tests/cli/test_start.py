@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from basis_pipeline import __version__
@@ -33,6 +36,33 @@ def test_every_setting_is_in_the_template_and_valid_once_turned_on(tmp_path: Pat
     assert set(loaded.accounts) == {"treasury", "desk"}
     assert set(loaded.prices.model_fields_set) == set(type(loaded.prices).model_fields)
     assert loaded.registry().token("RETH").symbol == "rETH"
+
+
+SECRETS = {"url", "rpc_urls", "api_key", "secret", "passphrase", "redis_url"}
+"""Refused in the file; the template says how they are set in the environment."""
+
+
+def test_no_setting_is_missing_in_the_template() -> None:
+    assert set(names_in(Settings)) - set(re.findall(r"^#? *(\w+):", TEMPLATE, re.MULTILINE)) <= SECRETS | NAMED
+
+
+NAMED = {"passphrase_file", "absolute", "relative"}
+"""In the text, or in the braces of another setting."""
+
+
+def names_in(model: type[BaseModel]) -> Iterator[str]:
+    """The names of all settings, those of the models in it included."""
+    for name, field in model.model_fields.items():
+        yield name
+        for part in (field.annotation, *parts_of(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from names_in(part)
+
+
+def parts_of(annotation: object) -> Iterator[object]:
+    for part in get_args(annotation):
+        yield part
+        yield from parts_of(part)
 
 
 def test_the_home_may_be_named_before_or_after_the_command_or_by_the_environment(
