@@ -49,6 +49,8 @@ def told(answer: object, *, in_usd: bool) -> Told | str:
     wrong = _wrong_number(value)
     if wrong is not None:
         return wrong
+    if not isinstance(currency, str):
+        return f"its currency {currency!r:.40} is no name"
     if observed_at is not None and (not isinstance(observed_at, datetime) or observed_at.tzinfo is None):
         return f"its time {observed_at!r} has no time zone"
     return Told(Decimal(value), currency, observed_at)

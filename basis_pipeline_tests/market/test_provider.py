@@ -271,6 +271,7 @@ class TestWhatIsAccepted:
             (usd("1e-19"), "1E-19 is below the smallest price that can be stored, 1e-18"),
             (None, "does not know ETH"),
             (Quoted(usd("0"), "USD", NOW), "answered 0, not positive"),
+            (Quoted(usd("3"), ["USD"], NOW), "its currency ['USD'] is no name"),  # type: ignore[arg-type]
             (Quoted(usd("3"), "USD", NOW.replace(tzinfo=None)), "its time datetime.datetime(2026, 11, 1, 10, 30) has"),
             (Quoted(usd("3"), "USD", NOW + timedelta(hours=1)), "2026-11-01T11:30:00Z is in the future"),
         ],
