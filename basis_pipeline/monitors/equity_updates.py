@@ -57,7 +57,8 @@ class RedisUpdates:
                     while cancellations() == before:
                         await self._hear(channel, wake)
                         failures = 0
-            except (RedisError, OSError) as error:
+                        await asyncio.sleep(0)  # the client does not wait for messages that it already has
+            except (RedisError, OSError, UnicodeDecodeError) as error:
                 self._interrupted(_describe_loss(error))
             finally:
                 self._listening = False
@@ -108,4 +109,6 @@ class RedisUpdates:
 
 def _describe_loss(error: Exception) -> str:
     """What went wrong, without the address."""
+    if isinstance(error, UnicodeDecodeError):
+        return "a message is no text; whoever publishes it should use another channel"
     return "Redis does not answer in time" if isinstance(error, TimeoutError) else describe(error)

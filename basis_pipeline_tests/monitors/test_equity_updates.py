@@ -141,6 +141,49 @@ def test_messages_of_other_portfolios_and_those_of_nobody_wake_nobody(
     asyncio.run(main())
 
 
+def test_a_message_that_is_no_text_costs_one_connection(tmp_path: Path, redis_server: RedisServer) -> None:
+    async def main() -> None:
+        async with watched(tmp_path, redis_server.url) as seen:
+            await seen.listening()
+            before = seen.monitor.calculations
+            with Subscriber(redis_server) as teller:
+                teller.client.publish("position:updated", b"\xff\xfe")
+                await until(lambda: seen.updates.state.interruptions, "it is noticed")
+                await until(lambda: seen.updates.state.listening, "it listens again")
+                await until(lambda: seen.monitor.calculations > before, "it looks at what was missed")
+                teller.client.publish("position:updated", '{"portfolio": "default", "ledger_sequence": 2}')
+                await until(lambda: seen.updates.state.messages, "the next one is heard")
+            assert seen.monitor.last_error is None
+
+    asyncio.run(main())
+
+
+def test_a_flood_of_messages_leaves_time_for_others(redis_server: RedisServer) -> None:
+    async def main() -> None:
+        updates = RedisUpdates(redis_server.url)
+        turns = [0]
+        longest = [0]
+
+        def wake() -> None:
+            longest[0] = max(longest[0], updates.state.messages - turns[0])
+
+        listening = asyncio.create_task(updates.listen(wake))
+        await until(lambda: updates.state.listening, "it listens")
+        with Subscriber(redis_server) as teller:
+            batch = teller.client.pipeline(transaction=False)
+            for _ in range(500):
+                batch.publish("position:updated", '{"portfolio": "default"}')
+            batch.execute()
+        while updates.state.messages < 500:
+            turns[0] = updates.state.messages
+            await asyncio.sleep(0)
+        assert longest[0] < 10
+        listening.cancel()
+        await asyncio.wait([listening])
+
+    asyncio.run(main())
+
+
 def test_updates_of_all_portfolios_can_be_listened_to(tmp_path: Path, redis_server: RedisServer) -> None:
     async def main() -> None:
         woken: list[int] = []
