@@ -64,7 +64,7 @@ def refused_for_its_time(observed_at: datetime, now: datetime, limit: timedelta)
     return f"{iso(observed_at)} is in the future" if age < -AHEAD_MAX else None
 
 
-def _parts(answer: object, in_usd: bool) -> tuple[Any, str, Any]:
+def _parts(answer: object, in_usd: bool) -> tuple[Any, Any, Any]:
     match answer:
         case Quote(price_usd=value, observed_at=at) if in_usd:
             return value, USD, at
