@@ -13,7 +13,7 @@ from basis_pipeline.domain.instants import iso
 from basis_pipeline.home import Home
 from basis_pipeline.ledger import publications
 from basis_pipeline.ledger.alerts import alerts_listed
-from basis_pipeline.orchestration.asking import ended_at, short, unfinished_runs
+from basis_pipeline.orchestration.asking import ended_at, on_it, short, unfinished_runs
 from basis_pipeline.orchestration.equity_changes import begin_counting, newest_equity, tell
 from basis_pipeline.orchestration.failures import readable_failures
 from basis_pipeline.orchestration.jobs import ALERTS
@@ -106,7 +106,7 @@ def _read(cursor: str | None) -> dict[str, Any]:
 def _unless_underway(home: Home, instance: dg.DagsterInstance, why: str) -> Asked:
     run = next((run for run in unfinished_runs(instance, home) if run.job_name == ALERTS), None)
     if run is not None:
-        return Asked(False, f"{why}: run {short(run)} ({run.status.value}) is on it")
+        return Asked(False, f"{why}: {on_it(run)}")
     failed = instance.get_run_records(dg.RunsFilter(job_name=ALERTS), limit=1)
     if failed and failed[0].dagster_run.status is dg.DagsterRunStatus.FAILURE:
         again = ended_at(failed[0]) + home.settings.sensors.retry_after

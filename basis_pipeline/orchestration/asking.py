@@ -50,3 +50,10 @@ def ended_at(record: dg.RunRecord) -> datetime:
 def short(run: dg.DagsterRun) -> str:
     """A run's id as the UI shows it."""
     return run.run_id[:8]
+
+
+def on_it(run: dg.DagsterRun) -> str:
+    """Why nothing is asked for while one of the unfinished runs is on its way."""
+    if run.is_finished:
+        return f"run {short(run)} ({run.job_name}) crashed, and Dagster is about to start it again"
+    return f"run {short(run)} ({run.job_name}, {run.status.value}) is on it"

@@ -33,6 +33,7 @@ from basis_pipeline.ledger.alerts import alerts_listed, raise_alerts, resolve
 from basis_pipeline.ledger.readings import latest_reconciliations
 from basis_pipeline.ledger.verification import verify
 from basis_pipeline.orchestration.asking import WILL_RETRY_TAG, short
+from basis_pipeline.orchestration.days import days_of_run
 from basis_pipeline.orchestration.failures import MISSING_PRICES, evaluations, readable_errors
 from basis_pipeline.orchestration.jobs import ALERTS
 from basis_pipeline.orchestration.recalculation import TARGET_TAG
@@ -63,7 +64,7 @@ class Told(NamedTuple):
 
 @dataclass
 class Place:
-    """How far the sensor has read, and of which days (from, to) each check that did not pass was."""
+    """How far the sensor has read, and of which days (from, to) the checks and runs were that did not go well."""
 
     event: int
     failing: dict[str, list[str]] = field(default_factory=dict)
@@ -73,6 +74,20 @@ class Place:
         with suppress(ValueError, TypeError):
             return cls(**json.loads(cursor or ""))
         return None
+
+    def fails(self, name: str, days: Sequence[str] | None) -> None:
+        """Remember of which days it was; None: of none in particular."""
+        if days is not None:
+            both = [*days, *self.failing.get(name, [])]
+            self.failing[name] = [min(both), max(both)]
+
+    def is_over(self, name: str, days: Sequence[str] | None) -> bool:
+        """Whether that it went well for these days (None: all) ends what failed, which is forgotten then."""
+        failing = self.failing.get(name)
+        over = failing is None or days is None or (days[0] <= failing[0] and failing[1] <= days[1])
+        if over:
+            self.failing.pop(name, None)
+        return over
 
     def write(self) -> str:
         return json.dumps({"event": self.event, "failing": self.failing}, separators=(",", ":"))
@@ -114,8 +129,11 @@ def _tell_of(home: Home, instance: dg.DagsterInstance, run: dg.DagsterRun, place
     checks = evaluations(events)
     alerts = list(_of_checks(home, checks, place))
     if run.is_failure:
-        alerts += _of_failure(home, run, events, checks)
-    else:
+        failures = _of_failure(home, run, events, checks)
+        if any(alert.kind is AlertKind.FAILED_RUN for alert in failures):
+            place.fails(run.job_name, _days_of(run))
+        alerts += failures
+    elif place.is_over(run.job_name, _days_of(run)):
         resolve(home.ledger.engine, AlertKind.FAILED_RUN, [run.job_name], home.clock())
     if alerts:
         raise_alerts(home.ledger.engine, alerts, home.clock())
@@ -163,16 +181,12 @@ def _of_check(home: Home, check: dg.AssetCheckEvaluation, place: Place) -> Itera
     name = f"{check.asset_key.to_user_string()}.{check.check_name}"
     kind = _KINDS.get(check.check_name, AlertKind.FAILED_CHECK)
     days = _days(check)
-    failing = place.failing.get(name)
     if not check.passed:
-        if days is not None:
-            both = [*days, *(failing or [])]
-            place.failing[name] = [min(both), max(both)]
+        place.fails(name, days)
         severity = Severity.ERROR if _is_error(check) else Severity.WARNING
         alert = failed_check(name, check.description or "It does not say why.", severity=severity)
         yield Alert(kind, severity, name, alert.title, alert.text)
-    elif failing is None or days is None or (days[0] <= failing[0] and failing[1] <= days[1]):
-        place.failing.pop(name, None)
+    elif place.is_over(name, days):
         resolve(home.ledger.engine, kind, [name], home.clock())
 
 
@@ -212,6 +226,14 @@ def _of_accounts(home: Home) -> Iterable[Alert]:
 
 def _is_error(check: dg.AssetCheckEvaluation) -> bool:
     return check.severity is dg.AssetCheckSeverity.ERROR
+
+
+def _days_of(run: dg.DagsterRun) -> list[str] | None:
+    """The first and the last day that the run was over; None when it was over hours, or over no partition."""
+    with suppress(ValueError):
+        days = days_of_run(run.tags)
+        return None if days is None else [days.first.isoformat(), days.last.isoformat()]
+    return None
 
 
 def _days(check: dg.AssetCheckEvaluation) -> list[str] | None:

@@ -22,7 +22,7 @@ from basis_pipeline.home import Home
 from basis_pipeline.ledger import publications
 from basis_pipeline.ledger.alerts import alerts_listed, raise_alerts, resolve
 from basis_pipeline.ledger.snapshot import Head, LedgerSnapshot
-from basis_pipeline.orchestration.asking import ended_at, short, unfinished_runs
+from basis_pipeline.orchestration.asking import ended_at, on_it, short, unfinished_runs
 from basis_pipeline.orchestration.checks import not_proven
 from basis_pipeline.orchestration.days import daily_partitions, days_of_run, range_tags
 from basis_pipeline.orchestration.failures import errors_of_run
@@ -163,7 +163,7 @@ def _judge(
         running = next((run for run, covered in underway if _overlap(covered, target.days)), tried.active)
         again = None if tried.last is None else ended_at(tried.last) + settings.retry_after
         if running is not None:
-            said.append(f"{target.why}: run {short(running)} ({running.job_name}, {running.status.value}) is on it")
+            said.append(f"{target.why}: {on_it(running)}")
         elif tried.attempts >= settings.attempts:
             given_up.append((target, tried))
             said.append(

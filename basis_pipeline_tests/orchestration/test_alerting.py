@@ -120,7 +120,7 @@ def test_while_a_run_is_about_to_tell_no_second_one_is_asked_for(running: Daemon
     running.skipped(EQUITY_CHANGE)
     deposit(running.home, "50")
     running.begin(running.requested(EQUITY_CHANGE), ALERTS, dg.DagsterRunStatus.STARTING)
-    assert "(STARTING) is on it" in running.skipped(EQUITY_CHANGE)
+    assert "(send_alerts, STARTING) is on it" in running.skipped(EQUITY_CHANGE)
 
 
 def test_what_was_published_before_is_not_read_again(running: Daemon) -> None:
@@ -287,7 +287,9 @@ def test_a_broken_ledger_is_told_by_portfolio_and_ends_only_when_all_of_it_is_so
     assert kinds(watched.home) == []
 
 
-def test_a_run_that_failed_is_told_with_what_it_said_until_one_of_its_job_succeeds(watched: Daemon) -> None:
+def test_a_run_that_failed_is_told_with_what_it_said_until_one_of_its_job_succeeds_for_its_days(
+    watched: Daemon,
+) -> None:
     market = watched.home / "market"
     point_to_own_market(watched.home)
     (market / "prices.parquet").write_bytes(b"nonsense")
@@ -300,7 +302,10 @@ def test_a_run_that_failed_is_told_with_what_it_said_until_one_of_its_job_succee
     assert "prices.parquet" in found.alert.text
     assert "Traceback" not in found.alert.text
     write_market(market, hole=False)
-    assert materialize(watched.home, LAST, LAST).success
+    assert materialize(watched.home, FIRST, FIRST).success
+    watched.skipped(RUN_FAILURE)
+    assert [kind for kind, _, _ in kinds(watched.home)] == ["failed_run"], "other days went well"
+    assert materialize(watched.home, SECOND, LAST).success
     watched.skipped(RUN_FAILURE)
     assert kinds(watched.home) == []
 

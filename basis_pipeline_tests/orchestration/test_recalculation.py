@@ -178,7 +178,7 @@ def test_a_crashed_run_that_dagster_starts_again_is_waited_for(running: Daemon) 
     crashed = running.begin(running.requested(SENSOR), BOOKS, dg.DagsterRunStatus.STARTING)
     running.instance.report_run_failed(crashed, "the worker died")
     deposit(running.home, ON_LAST_DAY + 1)
-    assert "(materialize_books, FAILURE) is on it" in running.skipped(SENSOR)
+    assert "(materialize_books) crashed, and Dagster is about to start it again" in running.skipped(SENSOR)
     running.instance.add_run_tags(crashed.run_id, {"dagster/auto_retry_run_id": "its successor, which ended"})
     assert "cash #2 to #3" in running.requested(SENSOR).tags[WHY_TAG]
 
