@@ -8,10 +8,10 @@ goes on behind a run only when its alerts are kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -27,6 +27,7 @@ from basis_pipeline.domain.alerts import (
     missing_price,
     unavailable_venue,
 )
+from basis_pipeline.domain.instants import DAY
 from basis_pipeline.domain.observations import ReadingStatus
 from basis_pipeline.home import Home
 from basis_pipeline.ledger.alerts import alerts_listed, raise_alerts, resolve
@@ -64,10 +65,10 @@ class Told(NamedTuple):
 
 @dataclass
 class Place:
-    """How far the sensor has read, and of which days (from, to) the checks and runs were that did not go well."""
+    """How far the sensor has read, and of which days the checks and runs were that did not go well: (from, to) each."""
 
     event: int
-    failing: dict[str, list[str]] = field(default_factory=dict)
+    failing: dict[str, list[list[str]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, cursor: str | None) -> Place | None:
@@ -77,20 +78,30 @@ class Place:
 
     def fails(self, name: str, days: Sequence[str] | None) -> None:
         """Remember of which days it was; None: of none in particular."""
-        if days is not None:
-            both = [*days, *self.failing.get(name, [])]
-            self.failing[name] = [min(both), max(both)]
+        if days is not None and not any(span[0] <= days[0] and days[1] <= span[1] for span in self._spans(name)):
+            self.failing[name] = [*self._spans(name), list(days)]
 
     def is_over(self, name: str, days: Sequence[str] | None) -> bool:
-        """Whether that it went well for these days (None: all) ends what failed, which is forgotten then."""
-        failing = self.failing.get(name)
-        over = failing is None or days is None or (days[0] <= failing[0] and failing[1] <= days[1])
-        if over:
-            self.failing.pop(name, None)
-        return over
+        """Whether that it went well for these days (None: all) ends the last of what failed."""
+        left = [] if days is None else [part for span in self._spans(name) for part in _without(span, days)]
+        self.failing.pop(name, None)
+        if left:
+            self.failing[name] = left
+        return not left
+
+    def _spans(self, name: str) -> list[list[str]]:
+        return self.failing.get(name, [])
 
     def write(self) -> str:
         return json.dumps({"event": self.event, "failing": self.failing}, separators=(",", ":"))
+
+
+def _without(span: Sequence[str], days: Sequence[str]) -> Iterator[list[str]]:
+    """What is left of one range of days without another."""
+    (first, last), (begin, end) = map(date.fromisoformat, span), map(date.fromisoformat, days)
+    for start, stop in ((first, min(last, begin - DAY)), (max(first, end + DAY), last)):
+        if start <= stop:
+            yield [start.isoformat(), stop.isoformat()]
 
 
 def tell_of_runs(home: Home, instance: dg.DagsterInstance, cursor: str | None) -> Told:

@@ -18,6 +18,7 @@ from basis_pipeline.ledger.database import sqlite_url
 from basis_pipeline.orchestration.equity_changes import EquityNow
 from basis_pipeline.orchestration.hours import hour_key
 from basis_pipeline.orchestration.jobs import ALERTS, BOOKS, RECONCILIATION
+from basis_pipeline.orchestration.outcomes import Place
 from basis_pipeline.orchestration.recalculation import SENSOR
 from basis_pipeline.orchestration.runs import materialize
 from basis_pipeline.orchestration.sensors import ALERT, EQUITY_CHANGE, RUN_FAILURE
@@ -370,3 +371,29 @@ def test_drift_and_a_venue_that_cannot_be_read_are_told_by_account_until_they_ar
         reconcile(found)
         found.skipped(RUN_FAILURE)
         assert standing(live.path) == []
+
+
+@pytest.mark.parametrize(
+    ("failed", "went_well", "over"),
+    [
+        (["03 03", "20 20"], ["03 03", "20 20"], [False, True]),
+        (["03 09"], ["01 05", "06 09"], [False, True]),
+        (["03 09"], ["05 06", "03 04", "07 09"], [False, False, True]),
+        (["03 09", "05 06"], ["10 20", "01 31"], [False, True]),
+        ([], ["10 20"], [True]),
+    ],
+)
+def test_what_failed_is_over_once_each_of_its_days_went_well(
+    failed: list[str], went_well: list[str], over: list[bool]
+) -> None:
+    def days(text: str) -> list[str]:
+        return [f"2024-05-{day}" for day in text.split()]
+
+    place = Place(0)
+    for each in failed:
+        place.fails("job", days(each))
+    ended = []
+    for each in went_well:
+        place = Place.read(place.write()) or pytest.fail("what was written is not read")
+        ended.append(place.is_over("job", days(each)))
+    assert ended == over

@@ -195,6 +195,7 @@ def _print_what_next(home: Path) -> None:
         (
             (f"{basis} ui", "lineage, partitions and checks in the browser"),
             (f"{basis} positions", "what is held, straight from the ledger"),
+            (f"{basis} decide", "what its strategies would do now"),
             (f'{basis} sql "SHOW TABLES"', "any question in SQL; or open basis.duckdb read-only in DuckDB"),
             (f"{basis} equity --by underlying", "what equity depends on"),
             (f"{basis} verify", "that no entry and no file was changed"),
