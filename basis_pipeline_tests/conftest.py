@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 _database_numbers = count(1)
+
+
+def pytest_configure() -> None:
+    """Behind `nohup` or `&` Ctrl-C is ignored, also by every process that a test starts and wants to interrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _unavailable(reason: str, required_by: str) -> NoReturn:
