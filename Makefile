@@ -13,7 +13,8 @@ UV := uv==0.13.8
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra postgres
 ARGS ?=
-WORKERS ?= auto
+# Half as many again as there are processors: for a third of their time tests wait for what they started.
+WORKERS ?= $(shell expr 3 \* $$(getconf _NPROCESSORS_ONLN) / 2)
 
 .PHONY: help
 help:  ## List these targets
@@ -86,6 +87,11 @@ coverage: $(READY)  ## Thresholds on what `make test` measured: 90 %, the domain
 .PHONY: bench
 bench: $(READY)  ## Measure speed; prints ratios and the bounds they are held to
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+.PHONY: soak
+soak: $(READY)  ## What takes longer: live equity at every hour of all journals, 10,000 updates beside a running Dagster
+	BASIS_EVERY_HOUR=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) basis_pipeline_tests/acceptance/test_backtest_is_live.py
+	$(BIN)/python benchmarks/run.py soak
 
 .PHONY: lock
 lock: $(READY)  ## Resolve the dependencies anew; UPGRADE=--upgrade takes newer versions
