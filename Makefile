@@ -13,8 +13,7 @@ UV := uv==0.13.8
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra postgres
 ARGS ?=
-# Half as many again as there are processors: for a third of their time tests wait for what they started.
-WORKERS ?= $(shell expr 3 \* $$(getconf _NPROCESSORS_ONLN) / 2)
+WORKERS ?= auto
 
 .PHONY: help
 help:  ## List these targets
